@@ -1,0 +1,346 @@
+"""The graph: what was computed from what, and the walk back over it that applies the chain rule. This file
+lets you call backward() and grad(), and switch recording off with no_grad. A Node is one recorded operation;
+the walk visits each once, after everything that consumes it, in time linear in nodes and edges, without
+recursion. operation.py (who makes the nodes, and what a rule is) is the file to read beside this one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ContextDecorator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from . import backend
+from .backend import Array
+
+if TYPE_CHECKING:
+    from .operation import Op
+    from .tensor import Tensor
+
+Vertex: TypeAlias = "Node | Tensor"  # of the graph: what an operation did, or a leaf tensor
+Operand: TypeAlias = Any  # Tensor, array or Python number
+
+TensorType: Any = None  # tensor.py puts Tensor and its quick constructor here: the graph makes
+wrap: Any = None  # tensors, but imports nothing from above
+
+
+class GraphError(RuntimeError):
+    """The graph cannot be walked: never recorded, freed already, or changed in place since."""
+
+
+class _State(threading.local):
+    recording = True  # do operations record themselves?
+    walking = False  # is a walk running rules on plain arrays?
+
+
+_state = _State()
+
+
+class no_grad(ContextDecorator):
+    """`with no_grad():` (or `@no_grad()`) operations of this thread are not recorded."""
+
+    _recording = False
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []  # a list: one instance may be entered twice
+
+    def __enter__(self) -> None:
+        self._before.append(_state.recording)
+        _state.recording = self._recording
+
+    def __exit__(self, *exc: object) -> None:
+        _state.recording = self._before.pop()
+
+    def _recreate_cm(self) -> no_grad:  # a decorated function may recurse or run in several threads
+        return type(self)()
+
+
+class enable_grad(no_grad):
+    """`with enable_grad():` operations are recorded, also inside no_grad."""
+
+    _recording = True
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations of this thread are recorded."""
+    return _state.recording
+
+
+# -- the graph ------------------------------------------------------------------------------------
+
+
+class Node:
+    """One recorded operation. It knows its parents and what its rules read, never its own Tensor: so the
+    graph has no cycle, and is freed as soon as nobody holds its end."""
+
+    __slots__ = ("op", "attrs", "parents", "kept", "shape", "dtype", "_hooks", "retain")
+
+    def __init__(self, op: Op[Any], attrs: dict[str, Any], parents: Any, kept: Any, out: Array) -> None:
+        self.op, self.attrs, self.parents, self.kept = op, attrs, parents, kept
+        self.shape, self.dtype = out.shape, out.dtype
+        self._hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+        self.retain: Callable[[], Tensor | None] | None = None  # weak reference to a Tensor that wants its .grad
+
+    def saved(self, create_graph: bool) -> list[Any]:
+        """[out, *inputs] for the rules: arrays, or Tensors that are part of the graph."""
+        if self.kept is None:
+            raise GraphError(
+                f"the graph was freed by an earlier backward (met at {self.op.name}): "
+                "say retain_graph=True in the first one, or compute the loss again"
+            )
+        values = []
+        for k, entry in enumerate(self.kept):
+            value = entry
+            if entry is not None:
+                value, box, version = entry
+                if box is not None and box[0] != version:
+                    raise GraphError(
+                        f"{self.op.name} needs a tensor of shape {value.shape} as it was, but it was changed in place "
+                        "after that: change it after backward, or change a copy (t.clone())"
+                    )
+                if create_graph and box is not None:
+                    value = self._tensor(k, value, box)
+            values.append(value)
+        return values
+
+    def _tensor(self, k: int, array: Array, box: list[int]) -> Any:
+        source = self if k == 0 else self.parents[k - 1]
+        if isinstance(source, TensorType):
+            return source
+        tensor = wrap(array)
+        tensor._node, tensor._requires_grad, tensor._version = source, source is not None, box
+        return tensor
+
+    def pull(self, g: Any, useful: set[Vertex] | None, create_graph: bool) -> list[tuple[Vertex, Any]]:
+        """The chain rule: the gradient of each parent from `g`, the gradient of the output."""
+        op, values = self.op, self.saved(create_graph)
+        pairs = []
+        for i, parent in enumerate(self.parents):
+            if parent is None or (useful is not None and parent not in useful):
+                continue
+            entry = op.table[0 if op.variadic else i]
+            if entry is None:
+                raise GraphError(f"{op.name} has no derivative for its argument {op.inputs[i]!r}: detach() it first")
+            rule, places, rest = entry
+            if rest:
+                extra = {"shape": parent.shape, "i": i, **self.attrs}
+                grad = rule(g, *[values[k] for k in places], *[extra[name] for name in rest])
+            else:
+                grad = rule(g, *[values[k] for k in places])
+            if grad.shape != parent.shape:
+                grad = sum_to(grad, parent.shape, op.name)
+            if grad.dtype != parent.dtype:
+                grad = grad.astype(parent.dtype)
+            elif grad is g and not create_graph:
+                grad = g[...]  # a view: two parents must not think that they own the same array
+            pairs.append((parent, grad))
+        return pairs
+
+
+def sum_to(g: Any, shape: tuple[int, ...], name: str = "sum_to") -> Any:
+    """Undo broadcasting: sum `g` (array or Tensor) over the axes along which `shape` was stretched."""
+    lead = len(g.shape) - len(shape)
+    axes = tuple(k for k, n in enumerate(g.shape) if k < lead or (shape[k - lead] == 1 and n != 1))
+    total = g.sum(axis=axes, keepdims=True) if axes else g
+    if lead < 0 or total.shape[lead:] != shape:
+        raise GraphError(f"the rule of {name} gave a gradient of shape {g.shape} for an argument of shape {shape}")
+    return total.reshape(shape)
+
+
+# -- the walk -------------------------------------------------------------------------------------
+
+
+def _walk(
+    seeds: dict[Any, Any], targets: set[Vertex] | None, retain_graph: bool, create_graph: bool
+) -> dict[Vertex, Any]:
+    """Carry gradients from `seeds` back, each vertex once, after all that consume it. Without `targets` they
+    are added to the leaves' .grad; with them nothing is touched, and the targets' gradients are returned."""
+    pending: dict[Vertex, int] = dict.fromkeys(seeds, 0)  # edges into a vertex that are still to come
+    stack = [v for v in seeds if type(v) is Node]
+    while stack:
+        for parent in stack.pop().parents:
+            if parent is not None:
+                if parent in pending:
+                    pending[parent] += 1
+                else:
+                    pending[parent] = 1
+                    if type(parent) is Node:
+                        stack.append(parent)
+    useful = None
+    if targets is not None:
+        useful = _leading_to(targets, pending)
+        seeds = {v: g for v, g in seeds.items() if v in useful}
+        pending = dict.fromkeys(useful, 0)
+        for vertex in useful:
+            for parent in getattr(vertex, "parents", ()):
+                if parent in useful:
+                    pending[parent] += 1
+
+    grads, found = dict(seeds), {}
+    ready = [v for v in seeds if pending[v] == 0]
+    while ready:
+        vertex = ready.pop()
+        g = grads.pop(vertex)
+        for hook in vertex._hooks or ():
+            g = _call_hook(hook, g, create_graph)
+        if targets is not None and vertex in targets:
+            found[vertex] = g
+        if not isinstance(vertex, Node):
+            if targets is None:
+                _accumulate(vertex, g)
+            continue
+        keeper = vertex.retain() if vertex.retain is not None and targets is None else None
+        if keeper is not None:
+            _accumulate(keeper, g)
+        if type(g) is np.ndarray or create_graph:
+            pairs = vertex.pull(g, useful, create_graph)
+        else:
+            with backend.on(g):
+                pairs = vertex.pull(g, useful, create_graph)
+        for parent, grad in pairs:
+            grads[parent] = grads[parent] + grad if parent in grads else grad
+            pending[parent] -= 1
+            if pending[parent] == 0:
+                ready.append(parent)
+        if not retain_graph:
+            vertex.kept = None
+            vertex.parents = ()
+    return found
+
+
+def _leading_to(targets: set[Vertex], reached: Iterable[Vertex]) -> set[Vertex]:
+    """The vertices from which a target can be reached: the others' gradients are nobody's."""
+    consumers: dict[Vertex, list[Vertex]] = {}
+    for vertex in reached:
+        for parent in getattr(vertex, "parents", ()):
+            if parent is not None:
+                consumers.setdefault(parent, []).append(vertex)
+    useful = {v for v in targets if v in consumers or v in reached}
+    stack = list(useful)
+    while stack:
+        for vertex in consumers.get(stack.pop(), ()):
+            if vertex not in useful:
+                useful.add(vertex)
+                stack.append(vertex)
+    return useful
+
+
+def _call_hook(hook: Callable[[Tensor], Tensor | None], g: Any, create_graph: bool) -> Any:
+    """A hook gets a Tensor of its own (writing into it harms nobody) and may return another in its place."""
+    walking, _state.walking = _state.walking, False
+    try:
+        given = g if create_graph else wrap(_own(g))
+        answer = hook(given)
+    finally:
+        _state.walking = walking
+    if answer is None:
+        return g
+    if not isinstance(answer, TensorType) or answer.shape != g.shape:
+        raise GraphError(f"a hook must return None or a Tensor of shape {g.shape}, got {answer!r}")
+    return answer if create_graph else answer.data
+
+
+def _own(g: Array) -> Array:
+    """The array if it owns its memory, else a copy. Gradients travel as views and shared arrays."""
+    if isinstance(g, np.generic):
+        return np.asarray(g)
+    return g if g.base is None else g.copy()
+
+
+def _accumulate(leaf: Tensor, g: Any) -> None:
+    """leaf.grad += g, as a new array: a reference to the old gradient keeps its values."""
+    if leaf.grad is None:
+        leaf.grad = g.clone() if isinstance(g, TensorType) else wrap(_own(g))
+    elif isinstance(g, TensorType):
+        leaf.grad = leaf.grad + g
+    else:
+        leaf.grad = wrap(_own(leaf.grad.data + g))
+
+
+def _seed(output: Tensor, gradient: Operand, create_graph: bool) -> tuple[Vertex, Any]:
+    """The vertex of an output and the gradient that starts there, checked."""
+    vertex = output._node or output
+    if not output.requires_grad:
+        raise GraphError(
+            f"a tensor of shape {output.shape} does not require grad: set requires_grad=True on what it is computed "
+            "from, and compute it outside no_grad()"
+        )
+    if isinstance(vertex, Node) and vertex.kept is None:
+        vertex.saved(False)  # raises: freed
+    if gradient is None:
+        if output.data.size != 1:
+            raise GraphError(
+                f"backward from a tensor of shape {output.shape} needs a gradient of that shape: reduce it first, "
+                "as in loss.mean().backward(), or pass gradient="
+            )
+        gradient = np.ones(output.shape, output.dtype)
+    if not isinstance(gradient, TensorType):
+        gradient = TensorType(gradient, dtype=output.dtype, device=output.device)
+    if gradient.shape != output.shape:
+        raise GraphError(f"the gradient has shape {gradient.shape}, the tensor {output.shape}: they must be equal")
+    if gradient.device != output.device:
+        raise backend.DeviceError(f"the gradient is on {gradient.device}, the tensor on {output.device}: use .to()")
+    if gradient.dtype != output.dtype:
+        gradient = gradient.astype(output.dtype)
+    return vertex, gradient if create_graph else gradient.data[...]
+
+
+def _run(
+    outputs: Sequence[Tensor], gradients: Sequence[Operand], targets: set[Vertex] | None, retain: bool, create: bool
+) -> dict[Vertex, Any]:
+    """_walk with this thread's state set for it: rules are recorded, or just compute."""
+    seeds: dict[Vertex, Any] = {}
+    for output, gradient in zip(outputs, gradients, strict=True):
+        vertex, g = _seed(output, gradient, create)
+        seeds[vertex] = seeds[vertex] + g if vertex in seeds else g
+    before = _state.recording, _state.walking
+    _state.recording, _state.walking = create, not create
+    try:
+        with np.errstate(all="ignore"):  # 0 * inf in a rule gives nan, as in PyTorch, without a warning
+            return _walk(seeds, targets, retain, create)
+    finally:
+        _state.recording, _state.walking = before
+
+
+def backward(
+    tensor: Tensor, gradient: Operand = None, retain_graph: bool | None = None, create_graph: bool = False
+) -> None:
+    """Add d(tensor)/d(leaf) to the .grad of every leaf that `tensor` was computed from. See Tensor.backward."""
+    _run([tensor], [gradient], None, create_graph if retain_graph is None else retain_graph, create_graph)
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Operand = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> Any:
+    """The gradients of sum(outputs * grad_outputs) with respect to `inputs` (leaves or not), and nothing else:
+    no .grad is touched. A Tensor for a Tensor, a tuple for a sequence. create_graph=True: they can be
+    differentiated again. An input that the outputs do not depend on is an error, or None with allow_unused."""
+    outs = [outputs] if isinstance(outputs, TensorType) else list(outputs)
+    ins = [inputs] if isinstance(inputs, TensorType) else list(inputs)
+    gradients = [grad_outputs] if isinstance(outputs, TensorType) else list(grad_outputs or [None] * len(outs))
+    if len(gradients) != len(outs):
+        raise ValueError(
+            f"grad() got {len(outs)} outputs but {len(gradients)} grad_outputs: give one for each, or None"
+        )
+    for k, t in enumerate(ins):
+        if not isinstance(t, TensorType) or not t.requires_grad:
+            what = f"Tensor{t.shape}" if isinstance(t, TensorType) else type(t).__name__
+            raise GraphError(
+                f"input {k} of grad() ({what}) does not require grad: set requires_grad=True before computing"
+            )
+    vertices = [t._node or t for t in ins]
+    found = _run(outs, gradients, set(vertices), create_graph if retain_graph is None else retain_graph, create_graph)
+    unused = [k for k, v in enumerate(vertices) if v not in found]
+    if unused and not allow_unused:
+        raise GraphError(
+            f"the outputs do not depend on input {unused[0]} of grad(): pass allow_unused=True to get None"
+        )
+    got = [None if v not in found else found[v] if create_graph else wrap(_own(found[v])) for v in vertices]
+    return got[0] if isinstance(inputs, TensorType) else tuple(got)

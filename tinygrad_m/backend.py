@@ -1,0 +1,164 @@
+"""Where arrays live: NumPy on the CPU, CuPy on CUDA. This file lets you name a device, move an array
+there, and find the library (`xp`) that an array belongs to. It is the only file that knows CuPy's name.
+Read autograd.py next: it calls each operation with the `xp` found here."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = Any  # numpy.ndarray or cupy.ndarray
+
+
+class DeviceError(RuntimeError):
+    """A device was asked for that is not there, or tensors of two devices met."""
+
+
+class Backend:
+    """An array library: `name` ("cpu" or "cuda"), its module `xp`, its array type and its erf."""
+
+    def __init__(self, name: str, xp: Any, erf: Any) -> None:
+        self.name, self.xp, self.array, self.erf = name, xp, xp.ndarray, erf
+
+    def count(self) -> int:
+        """Number of devices: always 1 for the CPU, the runtime's answer for CUDA (0 without a driver)."""
+        if self.xp is np:
+            return 1
+        try:  # `import cupy` succeeding proves no GPU: only the runtime knows
+            return int(self.xp.cuda.runtime.getDeviceCount())
+        except Exception:
+            return 0
+
+
+def _numpy_erf(x: np.ndarray) -> np.ndarray:
+    """erf for NumPy, which has none: Chebyshev fits to math.erf, within 4e-15 of it, relatively too."""
+    near, far = _erf_fits()
+    z = np.minimum(np.abs(x.astype(np.float64)), 6.0)  # erf(6) is 1 to the last bit
+    small = z * np.polynomial.chebyshev.chebval(2.0 * np.minimum(z, 1.0) ** 2 - 1.0, near)
+    large = 1.0 - np.exp(np.polynomial.chebyshev.chebval(9.6 / (2.0 + np.maximum(z, 1.0)) - 2.2, far) - z * z)
+    return np.asarray(np.copysign(np.where(z < 1.0, small, large), x), dtype=x.dtype)
+
+
+@cache
+def _erf_fits() -> tuple[np.ndarray, np.ndarray]:
+    """erf(z)/z on 0 <= z <= 1 as a series in 2 z^2 - 1; log(erfc(z)) + z^2 on 1 <= z <= 6 in 9.6/(2+z) - 2.2."""
+    fit: Any = np.polynomial.chebyshev.chebinterpolate
+    near = fit(lambda t: np.array([math.erf(z) / z for z in np.sqrt((t + 1) / 2)]), 14)
+    far = fit(lambda t: np.array([math.log(math.erfc(z)) + z * z for z in 9.6 / (t + 2.2) - 2]), 22)
+    return near, far
+
+
+CPU = Backend("cpu", np, _numpy_erf)
+_cuda: Backend | None = None  # made when first asked for: `import tinygrad_m` never imports CuPy
+_default = os.environ.get("TINYGRAD_M_DEVICE", "cpu")  # checked when first used
+_INSTALL = 'pip install "tinygrad_m[cuda]" (CUDA 13) or "tinygrad_m[cuda12]" (CUDA 12)'
+
+
+def cuda() -> Backend:
+    """The CuPy backend. Raises DeviceError that says whether CuPy or the GPU is missing."""
+    global _cuda
+    if _cuda is None:
+        try:
+            import cupy
+            from cupyx.scipy.special import erf
+        except ImportError as error:
+            raise DeviceError(
+                f"device 'cuda' needs CuPy, which is not installed: {_INSTALL}; or device='cpu'"
+            ) from error
+        _cuda = Backend("cuda", cupy, erf)
+    return _cuda
+
+
+def device_count() -> int:
+    """Number of CUDA devices that can be used; 0 without CuPy or without a GPU. Never raises."""
+    try:
+        return cuda().count()
+    except DeviceError:
+        return 0
+
+
+def parse(device: str | None) -> tuple[Backend, int]:
+    """("cpu" | "cuda" | "cuda:1" | None for the default) -> backend and device index."""
+    if device is None:
+        device = _default
+    kind, _, number = device.partition(":") if isinstance(device, str) else ("", "", "")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or (kind == "cpu" and number not in ("", "0")):
+        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', not {device!r}")
+    if kind == "cpu":
+        return CPU, 0
+    backend, index = cuda(), int(number or 0)
+    count = backend.count()
+    if index >= count:
+        found = f"CuPy is installed but finds {count or 'no'} CUDA device{'s'[: count != 1]}"
+        raise DeviceError(f"device {device!r}: {found}; check nvidia-smi and the driver, or use device='cpu'")
+    return backend, index
+
+
+def set_default_device(device: str) -> None:
+    """Where new tensors are made when `device=` is not given (at start: $TINYGRAD_M_DEVICE, else "cpu")."""
+    global _default
+    parse(device)
+    _default = device
+
+
+def get_default_device() -> str:
+    """The device of new tensors when `device=` is not given."""
+    return _default
+
+
+def of(array: Array) -> Backend:
+    """The backend that an array belongs to. Raises TypeError for anything that is no array."""
+    if isinstance(array, (np.ndarray, np.generic)):
+        return CPU
+    if _cuda is not None and isinstance(array, _cuda.array):
+        return _cuda
+    if type(array).__module__.split(".")[0] == "cupy":  # the user's own CuPy array came before our first use
+        return cuda()
+    raise TypeError(f"expected an array of NumPy or CuPy, got {type(array).__name__}")
+
+
+def device_of(array: Array) -> str:
+    """ "cpu" or "cuda:0": where an array lives."""
+    return "cpu" if isinstance(array, np.ndarray) else f"cuda:{array.device.id}"
+
+
+def on(array: Array) -> AbstractContextManager[Any]:
+    """`with on(array):` makes the array's device the current one (for cuda:1 and up it must be)."""
+    return nullcontext() if isinstance(array, (np.ndarray, np.generic)) else of(array).xp.cuda.Device(array.device.id)
+
+
+def put(array: Array, device: str | None) -> Array:
+    """The array on `device` (None: the default device): itself if it is there already, else a copy."""
+    backend, index = parse(device)
+    home = of(array)
+    if backend is CPU:
+        return np.asarray(array) if home is CPU else home.xp.asnumpy(array)
+    if home is backend and array.device.id == index:
+        return array
+    with backend.xp.cuda.Device(index):
+        return backend.xp.asarray(array) if home is CPU else array.copy()
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """The array on the host (waits for the GPU): a copy from CUDA, the array itself on the CPU."""
+    return np.asarray(put(array, "cpu"))
+
+
+_rng = np.random.default_rng()
+
+
+def manual_seed(seed: int) -> None:
+    """Restart the one generator that all random numbers come from. It lives on the host, so that the
+    same seed gives the same weights, shuffles and masks on every device."""
+    global _rng
+    _rng = np.random.default_rng(seed)
+
+
+def rng() -> np.random.Generator:
+    """The generator that manual_seed() restarts."""
+    return _rng

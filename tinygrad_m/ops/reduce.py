@@ -1,0 +1,187 @@
+"""Operations along an axis: sums, extremes, softmax and their like. `axis` is an int, a tuple of ints or None
+for all, `keepdims` keeps the reduced axes at size 1, as in NumPy. Read shape.py next."""
+
+from __future__ import annotations
+
+from math import prod as product
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from ..autograd import Operand
+from ..backend import Array
+from ..operation import composed, op
+from .elementwise import XP, exp, square, subtract, where
+from .shape import broadcast_to, flip, tril, triu
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+Axis: TypeAlias = int | tuple[int, ...] | None
+
+
+def axes_of(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
+    """The axes as a sorted tuple of numbers from 0."""
+    if axis is None:
+        return tuple(range(len(shape)))
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    return tuple(sorted(a % len(shape) for a in axes))
+
+
+def count(shape: tuple[int, ...], axis: Axis) -> int:
+    """How many elements meet in one result of a reduction over `axis`."""
+    return product(shape[a] for a in axes_of(shape, axis))
+
+
+def spread(x: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
+    """A reduction's result, stretched back over `shape`: what each element contributed to."""
+    if not keepdims:
+        axes = axes_of(shape, axis)
+        x = x.reshape(tuple([1 if k in axes else n for k, n in enumerate(shape)]))
+    return broadcast_to(x, shape=shape)
+
+
+@op(x=lambda g, shape, axis, keepdims: spread(g, shape, axis, keepdims))
+def sum(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Sum; integers and bools give int64."""
+    return xp.sum(x, axis=axis, keepdims=keepdims)
+
+
+@op(cast="float", x=lambda g, shape, axis, keepdims: spread(g * (1.0 / count(shape, axis)), shape, axis, keepdims))
+def mean(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Arithmetic mean; of integers as float32. ValueError for nothing: 0/0."""
+    if count(x.shape, axis) == 0:
+        raise ValueError(f"the mean over axis {axis} of shape {x.shape} has no elements")
+    return xp.mean(x, axis=axis, keepdims=keepdims)
+
+
+@op(x=lambda g: (tril(g, k=-1) + triu(g, k=1)).sum(axis=-2))
+def _leave_one_out(xp: XP, x: Operand) -> Array:
+    """(..., n) -> (..., n, n): row i is x with a 1 in place of x[i]."""
+    n = x.shape[-1]
+    return xp.where(xp.eye(n, dtype=bool), x.dtype.type(1), x[..., None, :])
+
+
+def _prod_slope(g: Any, out: Any, x: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
+    g = spread(g, shape, axis, keepdims)
+    if not bool((x == 0).any()):
+        return g * spread(out, shape, axis, keepdims) / x
+    # a zero: multiply all the others, n^2 numbers, which is right to every order
+    axes = axes_of(shape, axis)
+    order = (*[k for k in range(len(shape)) if k not in axes], *axes)
+    moved = [shape[k] for k in order]
+    rows = x.transpose(order).reshape((*moved[: len(shape) - len(axes)], -1))
+    others = _leave_one_out(rows).prod(axis=-1).reshape(tuple(moved))
+    return g * others.transpose(tuple(sorted(range(len(shape)), key=order.__getitem__)))
+
+
+@op(x=_prod_slope)
+def prod(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Product; its derivatives are right where elements are zero, too."""
+    return xp.prod(x, axis=axis, keepdims=keepdims)
+
+
+def _extreme_slope(g: Any, out: Any, x: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
+    hit = (x == spread(out, shape, axis, keepdims)).astype(g.dtype)
+    return spread(g, shape, axis, keepdims) * (hit / hit.sum(axis=axis, keepdims=True))
+
+
+@op(x=_extreme_slope)
+def max(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Largest element; equal ones share the gradient (as torch.amax)."""
+    return xp.max(x, axis=axis, keepdims=keepdims)
+
+
+@op(x=_extreme_slope)
+def min(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Smallest element; equal ones share the gradient (as torch.amin)."""
+    return xp.min(x, axis=axis, keepdims=keepdims)
+
+
+@op()
+def argmax(xp: XP, x: Operand, axis: int | None = None, keepdims: bool = False) -> Array:
+    """Index (int64) of the first largest element; into the flattened tensor if axis is None."""
+    return xp.argmax(x, axis=axis, keepdims=keepdims)
+
+
+@op()
+def argmin(xp: XP, x: Operand, axis: int | None = None, keepdims: bool = False) -> Array:
+    """Index (int64) of the first smallest element; into the flattened tensor if axis is None."""
+    return xp.argmin(x, axis=axis, keepdims=keepdims)
+
+
+@op()
+def all(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Whether all elements are true (not zero)."""
+    return xp.all(x, axis=axis, keepdims=keepdims)
+
+
+@op()
+def any(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Whether any element is true (not zero)."""
+    return xp.any(x, axis=axis, keepdims=keepdims)
+
+
+@composed
+def var(
+    x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = False, *, ddof: float | None = None
+) -> Tensor:
+    """Variance, mean((x - mean(x))^2) * n / (n - correction). The default is NumPy's population variance;
+    correction=1 is PyTorch's default. `ddof` is NumPy's name for correction."""
+    off = subtract(x, mean(x, axis=axis, keepdims=True))
+    correction = correction if ddof is None else ddof
+    n = count(off.shape, axis)
+    if n <= correction:
+        raise ValueError(
+            f"var: {n} element(s) over axis {axis} of shape {off.shape} minus correction {correction} leave none"
+        )
+    return sum(square(off), axis=axis, keepdims=keepdims) * (1.0 / (n - correction))
+
+
+@op(x=lambda g, out: g * 0.5 * (out != 0) / where(out == 0, 1.0, out))
+def _root(xp: XP, x: Operand) -> Array:
+    """Square root whose slope at 0 is taken as 0, as PyTorch does for std."""
+    return xp.sqrt(x)
+
+
+@composed
+def std(
+    x: Operand, axis: Axis = None, correction: float = 0, keepdims: bool = False, *, ddof: float | None = None
+) -> Tensor:
+    """Standard deviation, the root of var(); its slope is 0 where it is 0."""
+    return _root(var(x, axis, correction, keepdims, ddof=ddof))
+
+
+@op(x=lambda g, axis: flip(flip(g, axis=axis).cumsum(axis=axis), axis=axis))
+def cumsum(xp: XP, x: Operand, axis: int = -1) -> Array:
+    """Running sum along one axis."""
+    return xp.cumsum(x, axis=axis)
+
+
+def _logsumexp_slope(g: Any, out: Any, x: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
+    top = where(out == -float("inf"), 0.0, out)  # a row of -inf: no gradient, rather than nan
+    return spread(g, shape, axis, keepdims) * exp(x - spread(top, shape, axis, keepdims))
+
+
+@op(cast="float", x=_logsumexp_slope)
+def logsumexp(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
+    """log(sum(e^x)), as max + log(sum(e^(x - max))): no overflow."""
+    top = xp.max(x, axis=axis, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, x.dtype.type(0))
+    with np.errstate(divide="ignore"):  # log(0) = -inf is the answer for a row of -inf
+        out = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+    return out if keepdims else out.reshape(xp.sum(x, axis=axis).shape)
+
+
+@op(cast="float", x=lambda g, out, axis: out * (g - (g * out).sum(axis=axis, keepdims=True)))
+def softmax(xp: XP, x: Operand, axis: int = -1) -> Array:
+    """e^x / sum(e^x) along an axis, computed from x - max: no overflow."""
+    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    return xp.divide(e, xp.sum(e, axis=axis, keepdims=True), out=e)
+
+
+@op(cast="float", x=lambda g, out, axis: g - exp(out) * g.sum(axis=axis, keepdims=True))
+def log_softmax(xp: XP, x: Operand, axis: int = -1) -> Array:
+    """x - logsumexp(x) along an axis, without overflow."""
+    shifted = x - xp.max(x, axis=axis, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))

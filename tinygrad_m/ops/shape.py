@@ -1,0 +1,433 @@
+"""Operations that move elements: shapes, axes, joining, cutting, indexing. Their rules come in pairs, each
+the other's transpose: getitem and scatter, take and put back, flip and flip. Read linalg.py next."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from .. import autograd, backend
+from ..autograd import Operand
+from ..backend import Array
+from ..operation import composed, op
+from .elementwise import XP
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+# -- shapes and axes ------------------------------------------------------------------------------
+
+
+def flat_ints(name: str, values: Sequence[Any]) -> tuple[int, ...]:
+    """f(2, 3) and f((2, 3)) alike -> (2, 3), checked."""
+    if len(values) == 1 and isinstance(values[0], (tuple, list)):
+        values = values[0]
+    try:
+        return tuple(operator.index(v) for v in values)
+    except TypeError:
+        raise TypeError(f"{name} takes ints, or one tuple of ints, not {values!r}") from None
+
+
+@op(cast=None, x=lambda g, shape: g.reshape(shape))
+def _reshape(xp: XP, x: Operand, to: tuple[int, ...] = ()) -> Array:
+    return x.reshape(to)
+
+
+@composed
+def reshape(x: Operand, *shape: Any) -> Tensor:
+    """The elements in another shape; one size may be -1. reshape(x, 2, 3) or reshape(x, (2, 3))."""
+    return _reshape(x, to=flat_ints("reshape", shape))
+
+
+@op(cast=None, x=lambda g, axes: g.transpose(tuple(np.argsort(axes).tolist())))
+def _permute(xp: XP, x: Operand, axes: tuple[int, ...] = ()) -> Array:
+    return xp.transpose(x, axes)
+
+
+@composed
+def permute_dims(x: Operand, *axes: Any) -> Tensor:
+    """Axes in another order: result axis k is x's axis axes[k]. No axes: all reversed."""
+    ndim = len(x.shape)
+    order = flat_ints("permute_dims", axes) if axes and axes != (None,) else tuple(range(ndim))[::-1]
+    if sorted(a % ndim if -ndim <= a < ndim else -1 for a in order) != list(range(ndim)):
+        raise ValueError(f"permute_dims: axes {order} are no order of the {ndim} axes of shape {x.shape}")
+    return _permute(x, axes=tuple(a % ndim for a in order))
+
+
+transpose = permute_dims
+
+
+@composed
+def swapaxes(x: Operand, axis1: int, axis2: int) -> Tensor:
+    """Two axes exchanged."""
+    order = list(range(len(x.shape)))
+    order[axis1], order[axis2] = order[axis2], order[axis1]
+    return _permute(x, axes=tuple(order))
+
+
+@composed
+def moveaxis(x: Operand, source: Any, destination: Any) -> Tensor:
+    """Axis `source` moved to place `destination` (ints or tuples), the others in their order."""
+    place = np.moveaxis(np.empty((0,) * len(x.shape)), source, destination)  # let NumPy check the arguments
+    src, dst = np.atleast_1d(source) % place.ndim, np.atleast_1d(destination) % place.ndim
+    order = [k for k in range(place.ndim) if k not in src]
+    for d, s in sorted(zip(dst.tolist(), src.tolist(), strict=True)):
+        order.insert(d, s)
+    return _permute(x, axes=tuple(order))
+
+
+@op(cast=None, x=lambda g, shape: g.reshape(shape))
+def squeeze(xp: XP, x: Operand, axis: int | tuple[int, ...] | None = None) -> Array:
+    """Without the axes of size 1: all of them, or those named (an error if their size is not 1)."""
+    return xp.squeeze(x, axis=axis)
+
+
+@op(cast=None, x=lambda g, shape: g.reshape(shape))
+def expand_dims(xp: XP, x: Operand, axis: int | tuple[int, ...] = 0) -> Array:
+    """With new axes of size 1 at these places of the result."""
+    return xp.expand_dims(x, axis)
+
+
+@op(cast=None, x=lambda g: g)
+def broadcast_to(xp: XP, x: Operand, shape: tuple[int, ...] = ()) -> Array:
+    """Stretched to a shape by NumPy's rules, as a read-only view."""
+    return xp.broadcast_to(x, shape)
+
+
+@op(cast=None, x=lambda g, axis: flip(g, axis=axis))
+def flip(xp: XP, x: Operand, axis: int | tuple[int, ...] | None = None) -> Array:
+    """Order reversed along the axes (None: all)."""
+    return xp.flip(x, axis=axis)
+
+
+@op(cast=None, x=lambda g, shift, axis: roll(g, shift=_minus(shift), axis=axis))
+def roll(xp: XP, x: Operand, shift: Any = 1, axis: Any = None) -> Array:
+    """Elements moved by `shift` places along `axis`, those that fall off coming back at the start."""
+    return xp.roll(x, shift, axis=axis)
+
+
+def _minus(shift: Any) -> Any:
+    return -shift if isinstance(shift, int) else tuple(-s for s in shift)
+
+
+# -- joining and cutting --------------------------------------------------------------------------
+
+
+@op(xs=lambda g, i, axis, cuts: g[(slice(None),) * axis + (slice(cuts[i], cuts[i + 1]),)])
+def _concat(xp: XP, *xs: Operand, axis: int = 0, cuts: tuple[int, ...] = ()) -> Array:
+    return xp.concatenate(xs, axis=axis)
+
+
+@composed
+def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
+    """Tensors joined along an existing axis."""
+    xs = tensor_list("concat", tensors)
+    ndim = len(xs[0].shape)
+    if ndim == 0 or not -ndim <= axis < ndim:
+        raise ValueError(
+            f"concat: axis {axis} is out of bounds for shape {xs[0].shape}; stack() joins along a new axis"
+        )
+    if any(len(x.shape) != ndim for x in xs):
+        raise ValueError(
+            f"concat: shapes {', '.join(str(x.shape) for x in xs)} differ in dimensions; stack() or reshape()"
+        )
+    axis %= ndim
+    cuts = np.cumsum([0, *(x.shape[axis] for x in xs)]).tolist()
+    return _concat(*xs, axis=axis, cuts=tuple(cuts))
+
+
+def tensor_list(name: str, tensors: Any) -> list[Any]:
+    """A non-empty list of Tensors from a sequence of things that can be Tensors."""
+    if (
+        hasattr(tensors, "dtype")
+        and len(tensors.shape) == 0
+        or not isinstance(tensors, (list, tuple))
+        and not hasattr(tensors, "shape")
+    ):
+        raise TypeError(f"{name} takes a list or tuple of tensors, not {type(tensors).__name__}")
+    xs = [t if isinstance(t, autograd.TensorType) else autograd.TensorType(t) for t in tensors]
+    if not xs:
+        raise ValueError(f"{name} needs at least one tensor, got an empty list")
+    return xs
+
+
+@composed
+def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
+    """Tensors of one shape joined along a new axis."""
+    xs = tensor_list("stack", tensors)
+    if any(x.shape != xs[0].shape for x in xs):
+        raise ValueError(f"stack: shapes {', '.join(str(x.shape) for x in xs)} must be equal")
+    ndim = len(xs[0].shape) + 1
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"stack: axis {axis} is out of bounds for a result of {ndim} dimensions")
+    return concat([expand_dims(x, axis=axis) for x in xs], axis=axis)
+
+
+@composed
+def split(x: Operand, sections: Any, axis: int = 0) -> list[Tensor]:
+    """A list of pieces: `sections` is their number (equal sizes), or the positions of the cuts, as in NumPy."""
+    n = x.shape[axis]
+    if isinstance(sections, int):
+        if sections < 1 or n % sections:
+            raise ValueError(f"split: {n} elements do not divide into {sections} equal pieces; give the cut positions")
+        cuts = list(range(0, n + 1, n // sections)) if n else [0] * (sections + 1)
+    else:
+        cuts = [0, *sections, n]
+    before = (slice(None),) * (axis % len(x.shape))
+    return [getitem(x, (*before, slice(a, b))) for a, b in zip(cuts, cuts[1:], strict=False)]
+
+
+@composed
+def tile(x: Operand, reps: Any) -> Tensor:
+    """x laid out `reps` times along each axis, as numpy.tile."""
+    reps = (reps,) if isinstance(reps, int) else tuple(reps)
+    shape = x.shape
+    reps = (1,) * (len(shape) - len(reps)) + reps
+    shape = (1,) * (len(reps) - len(shape)) + shape
+    pairs = [n for r, s in zip(reps, shape, strict=True) for n in (r, s)]
+    x = reshape(x, tuple(n for s in shape for n in (1, s)))
+    return reshape(broadcast_to(x, tuple(pairs)), tuple(r * s for r, s in zip(reps, shape, strict=True)))
+
+
+@composed
+def repeat(x: Operand, repeats: Any, axis: int | None = None) -> Tensor:
+    """Each element `repeats` times (an int, or one for each index), along the axis or flattened, as numpy.repeat."""
+    if axis is None:
+        x, axis = reshape(x, -1), 0
+    return take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis=axis)
+
+
+@op(cast=None, x=lambda g, shape, width: g[tuple(slice(a, a + n) for (a, _), n in zip(width, shape, strict=True))])
+def _pad(xp: XP, x: Operand, width: tuple[tuple[int, int], ...] = (), constant_values: float = 0.0) -> Array:
+    return xp.pad(x, width, constant_values=constant_values)
+
+
+@composed
+def pad(x: Operand, width: Any, constant_values: float = 0.0) -> Tensor:
+    """A border of a constant: `width` is an int, (before, after) for all axes, or one such pair for each."""
+    pairs = np.broadcast_to(np.asarray(width), (len(x.shape), 2)).tolist()
+    if any(n < 0 for pair in pairs for n in pair):
+        raise ValueError(f"pad: width {width!r} must not be negative; cut with x[...] instead")
+    return _pad(x, width=tuple((a, b) for a, b in pairs), constant_values=constant_values)
+
+
+@op(x=lambda g, k: tril(g, k=k))
+def tril(xp: XP, x: Operand, k: int = 0) -> Array:
+    """The lower triangle of the last two axes; 0 above diagonal k."""
+    return xp.tril(x, k)
+
+
+@op(x=lambda g, k: triu(g, k=k))
+def triu(xp: XP, x: Operand, k: int = 0) -> Array:
+    """The upper triangle of the last two axes; 0 below diagonal k."""
+    return xp.triu(x, k)
+
+
+@composed
+def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """The diagonal over two axes, as the last axis of the result, as numpy.diagonal."""
+    x = moveaxis(x, (axis1, axis2), (-2, -1))
+    rows, cols = x.shape[-2:]
+    n = max(0, min(rows + min(offset, 0), cols - max(offset, 0)))
+    k = np.arange(n)
+    return getitem(x, (..., k - min(offset, 0), k + max(offset, 0)))
+
+
+@composed
+def diag(x: Operand, k: int = 0) -> Tensor:
+    """A matrix with the vector x on diagonal k, or the diagonal k of a matrix."""
+    if len(x.shape) == 2:
+        return diagonal(x, k)
+    if len(x.shape) != 1:
+        raise ValueError(f"diag takes a vector or a matrix, not shape {x.shape}")
+    n = x.shape[0] + abs(k)
+    rows = np.arange(x.shape[0]) - min(k, 0)
+    return scatter(x, index=raw_index((rows, rows + k), x), shape=(n, n))
+
+
+# -- indexing -------------------------------------------------------------------------------------
+
+
+def raw_index(index: Any, x: Any) -> Any:
+    """An index with Tensors and lists made arrays on x's device, int64 or bool, checked against x's shape."""
+    parts = index if isinstance(index, tuple) else (index,)
+    clean: list[Any] = []
+    for part in parts:
+        if isinstance(part, (list, np.ndarray, np.bool_, autograd.TensorType)) or hasattr(
+            part, "__cuda_array_interface__"
+        ):
+            array = (
+                part.data
+                if isinstance(part, autograd.TensorType)
+                else np.asarray(part)
+                if isinstance(part, (list, np.bool_))
+                else part
+            )
+            if array.size == 0 and isinstance(part, list):
+                array = array.astype(np.int64)
+            if array.dtype.kind not in "iub":
+                raise IndexError(f"an index must be integers or bools, got {array.dtype}: use .astype('int64')")
+            part = backend.put(array, x.device)
+        elif part is not None and part is not Ellipsis and not isinstance(part, (int, np.integer, slice, bool)):
+            raise IndexError(
+                f"an index is ints, slices, ..., None, integer or bool arrays, got {type(part).__name__} {part!r}"
+            )
+        clean.append(part)
+    if x.device != "cpu":
+        check_index(clean, x.shape)
+    return tuple(clean)
+
+
+def _is_mask(part: Any) -> bool:
+    return getattr(part, "dtype", None) == np.bool_
+
+
+def check_index(parts: Sequence[Any], shape: tuple[int, ...]) -> None:
+    """CuPy wraps an integer index that is out of range without a word; NumPy's error, made here."""
+    consumed = [
+        p.ndim if _is_mask(p) else 0 if p is None or isinstance(p, bool) else 1 for p in parts if p is not Ellipsis
+    ]
+    axis = 0
+    for part in parts:
+        if part is Ellipsis:
+            axis += len(shape) - sum(consumed)
+        elif part is None or isinstance(part, bool):
+            pass
+        elif _is_mask(part):
+            axis += part.ndim
+        else:
+            if hasattr(part, "dtype") and part.size and axis < len(shape):
+                low, high = int(part.min()), int(part.max())
+                if low < -shape[axis] or high >= shape[axis]:
+                    bad = low if low < -shape[axis] else high
+                    raise IndexError(f"index {bad} is out of bounds for axis {axis} with size {shape[axis]}")
+            axis += 1
+
+
+def _fancy(index: tuple[Any, ...]) -> bool:
+    return any(hasattr(part, "dtype") and part.ndim for part in index)
+
+
+@op(cast=None, x=lambda g, shape, index: scatter(g, index=index, shape=shape))
+def _getitem(xp: XP, x: Operand, index: Any = ()) -> Array:
+    out = x[index]
+    return out if type(out) is type(x) else np.asarray(out)
+
+
+@composed
+def getitem(x: Operand, index: Any) -> Tensor:
+    """x[index] with any NumPy index: ints, slices, ..., None, integer and bool arrays or Tensors."""
+    return _getitem(x, index=raw_index(index, x))
+
+
+@op(cast=None, g=lambda g, index: g[index])
+def scatter(xp: XP, g: Operand, index: Any = (), shape: tuple[int, ...] = ()) -> Array:
+    """Zeros of `shape` with g added at `index`: the transpose of getitem. Equal indices add up."""
+    out = xp.zeros(shape, g.dtype)
+    if _fancy(index):
+        xp.add.at(out, index, g)
+    else:
+        out[index] = g
+    return out
+
+
+@op(x=lambda g, index: _assign(g, 0.0, index=index), value=lambda g, index: g[index])
+def _assign(xp: XP, x: Operand, value: Operand, index: Any = ()) -> Array:
+    out = x.copy()
+    out[index] = value
+    return out
+
+
+@composed
+def assign(x: Operand, index: Any, value: Operand) -> Tensor:
+    """A copy of x with x[index] = value; gradients flow to both."""
+    raw = raw_index(index, x)
+    if _fancy(raw) and getattr(value, "requires_grad", False):
+        hits = np.zeros(x.shape, np.int64)
+        np.add.at(hits, tuple(backend.to_numpy(p) if hasattr(p, "dtype") else p for p in raw), 1)
+        if hits.max(initial=0) > 1:
+            raise IndexError("assignment: the index names an element twice, so the gradient of the value is undefined")
+    return _assign(x, value, index=raw)
+
+
+@composed
+def take(x: Operand, indices: Operand, axis: int | None = None) -> Tensor:
+    """Elements at integer `indices` along an axis (None: of the flattened tensor), as numpy.take."""
+    if axis is None:
+        x, axis = reshape(x, -1), 0
+    if isinstance(indices, (int, np.integer)):
+        return getitem(x, (slice(None),) * (axis % len(x.shape)) + (int(indices),))
+    index = indices.data if isinstance(indices, autograd.TensorType) else np.asarray(indices)
+    return getitem(
+        x, (slice(None),) * (axis % len(x.shape)) + (index.astype(np.int64) if index.dtype.kind == "b" else index,)
+    )
+
+
+@composed
+def take_along_axis(x: Operand, indices: Operand, axis: int = -1) -> Tensor:
+    """x[i, indices[i, j]] for axis=1 and so on, as numpy.take_along_axis. `indices` broadcasts against x."""
+    index = indices.data if isinstance(indices, autograd.TensorType) else np.asarray(indices)
+    ndim = len(x.shape)
+    if index.ndim != ndim or index.dtype.kind not in "iu":
+        raise ValueError(
+            f"take_along_axis: indices need {ndim} dimensions and integers, got shape {index.shape} {index.dtype}"
+        )
+    axis %= ndim
+    grid: list[Any] = [np.arange(n).reshape([-1 if k == j else 1 for k in range(ndim)]) for j, n in enumerate(x.shape)]
+    grid[axis] = index
+    return getitem(x, tuple(grid))
+
+
+@op(cast=None)
+def argsort(xp: XP, x: Operand, axis: int = -1, descending: bool = False) -> Array:
+    """Indices (int64) that sort along an axis; equal elements stay in their order."""
+    if not descending:
+        return xp.argsort(x, axis=axis, kind="stable")
+    order = xp.argsort(xp.flip(x, axis=axis), axis=axis, kind="stable")
+    return xp.flip(x.shape[axis] - 1 - order, axis=axis)
+
+
+@composed
+def sort(x: Operand, axis: int = -1, descending: bool = False) -> Tensor:
+    """Values in order along an axis."""
+    return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis=axis)
+
+
+# -- copies ---------------------------------------------------------------------------------------
+
+
+@op(cast=None, x=lambda g: g)  # the engine casts a gradient to its argument's dtype
+def _astype(xp: XP, x: Operand, dtype: Any = None) -> Array:
+    return x.astype(dtype)
+
+
+@composed
+def astype(x: Operand, dtype: Any) -> Tensor:
+    """In another dtype; integers and bools carry no gradient."""
+    return x if x.dtype == np.dtype(dtype) else _astype(x, dtype=np.dtype(dtype))
+
+
+@op(cast=None, x=lambda g: g)
+def clone(xp: XP, x: Operand) -> Array:
+    """A copy that is part of the graph."""
+    return x.copy()
+
+
+@op(cast=None, x=lambda g, home: _to(g, home))
+def _to_device(xp: XP, x: Operand, device: str = "cpu", home: str = "cpu") -> Array:
+    return backend.put(x, device)
+
+
+def _to(x: Any, device: str) -> Any:
+    if isinstance(x, autograd.TensorType):
+        return _to_device(x, device=device, home=x.device)
+    return backend.put(x, device)
+
+
+@composed
+def to_device(x: Operand, device: str) -> Tensor:
+    """On another device; the gradient travels back."""
+    return cast("Tensor", x if x.device == device else _to(x, device))

@@ -1,0 +1,640 @@
+"""Tensor: an array that remembers how it was computed. This file is its face, a method for each operation and
+an operator for each sign; the mathematics is in ops/, the graph in autograd.py. Read either next."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from . import autograd, backend, ops
+from .autograd import Node, Operand
+from .backend import Array
+
+
+class Tensor:
+    """A NumPy or CuPy array, `.data`, and what autograd needs: `requires_grad`, and after backward() `.grad`.
+
+    data: array (its dtype is kept), numbers or nested lists (float32, int64 or bool), or another Tensor. It is
+    copied: changing the source later changes nothing here. dtype: float16 to float64, integers or bool.
+    device: "cpu", "cuda", "cuda:1"; by default where `data` is, or the default device for host data."""
+
+    __slots__ = ("data", "grad", "_requires_grad", "_node", "_version", "_hooks", "__weakref__")
+    __array_priority__ = 1000.0  # for libraries that look at it
+
+    def __init__(self, data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> None:
+        array = _as_array(data, dtype)
+        if device is not None or isinstance(array, np.ndarray) and not isinstance(data, Tensor):
+            array = backend.put(array, device)
+        self.data: Array = array
+        self.grad: Tensor | None = None
+        self._node: Node | None = None
+        self._version = [0]  # counts changes in place; a view shares its source's list
+        self._hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+        self._requires_grad = False
+        self.requires_grad = requires_grad
+
+    # -- what it is -------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return self.data.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the elements."""
+        return self.data.dtype  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.data.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(self.data.size)
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "cuda:0", "cuda:1" ..."""
+        return backend.device_of(self.data)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on it are recorded. It can be set on leaves of a floating dtype."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if value and self.dtype.kind != "f":
+            raise TypeError(f"only floating tensors can require grad, not {self.dtype}: use dtype='float32'")
+        if self._node is not None and not value:
+            raise autograd.GraphError("requires_grad=False only works on leaves: use t.detach() on a computed tensor")
+        self._requires_grad = bool(value)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user, not by a recorded operation."""
+        return self._node is None
+
+    def __repr__(self) -> str:
+        values = np.array2string(backend.to_numpy(self.data), separator=", ", prefix="Tensor(", threshold=200)
+        notes = [f"shape={self.shape}", f"dtype={self.dtype}", f"device={self.device}"]
+        if self._node is not None:
+            notes.append(f"made by {self._node.op.name.lstrip('_')}")
+        elif self._requires_grad:
+            notes.append("requires_grad=True")
+        return f"Tensor({values}, {', '.join(notes)})"
+
+    # -- autograd ---------------------------------------------------------------------------------
+
+    def backward(self, gradient: Operand = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+        """Add the gradient of self (times `gradient`, which a tensor of more than one element needs) to the
+        .grad of every leaf. The graph is freed unless retain_graph; create_graph makes the .grad differentiable."""
+        autograd.backward(self, gradient, retain_graph, create_graph)
+
+    def detach(self) -> Tensor:
+        """The same memory without its history: no gradient flows through."""
+        out = wrap(self.data)
+        out._version = self._version
+        return out
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set requires_grad and return self."""
+        self.requires_grad = requires_grad
+        return self
+
+    def retain_grad(self) -> None:
+        """Also give this computed tensor a .grad in backward(); leaves have one anyway."""
+        if not self._requires_grad:
+            raise autograd.GraphError("retain_grad() needs a tensor that requires grad")
+        if self._node is not None:
+            self._node.retain = weakref.ref(self)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+        """Call hook(grad) when this tensor's gradient is complete; what it returns, if not None, takes the
+        gradient's place. Returns a function that removes the hook."""
+        if not self._requires_grad:
+            raise autograd.GraphError("register_hook() needs a tensor that requires grad")
+        holder: Any = self._node or self
+        holder._hooks = [*(holder._hooks or ()), hook]
+
+        def remove() -> None:
+            holder._hooks = [h for h in holder._hooks if h is not hook]
+
+        return remove
+
+    # -- to Python, NumPy and others --------------------------------------------------------------
+
+    def numpy(self) -> np.ndarray:
+        """A copy as a NumPy array; from CUDA it waits for the device. `.data` is the array itself."""
+        return np.array(backend.to_numpy(self.data))
+
+    def item(self) -> Any:
+        """The one element as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item() needs exactly one element, this tensor has shape {self.shape}: use tolist()")
+        return backend.to_numpy(self.data).item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        return backend.to_numpy(self.data).tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self._requires_grad:
+            raise TypeError("NumPy would lose this tensor's gradient: use tinygrad_m's functions, or t.numpy()")
+        if self.device != "cpu":
+            raise TypeError(f"this tensor is on {self.device}, NumPy works on the CPU: use t.numpy() or t.cpu()")
+        return np.array(self.data, dtype=dtype)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """np.add(array, t), array * t ...: the operation of that name, so that the gradient is kept."""
+        name = _UFUNCS.get(ufunc.__name__, ufunc.__name__)
+        function = getattr(ops, name, None)
+        if method != "__call__" or kwargs or function is None or len(inputs) > 2:
+            raise TypeError(
+                f"np.{ufunc.__name__}{'' if method == '__call__' else '.' + method} does not work on a Tensor: "
+                "use tinygrad_m's functions, or t.numpy()"
+            )
+        return function(*inputs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> NoReturn:
+        raise TypeError(f"np.{func.__name__} does not work on a Tensor: use tinygrad_m's functions, or t.numpy()")
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self._requires_grad:
+            raise TypeError("DLPack would lose this tensor's gradient: export t.detach()")
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.data.__dlpack_device__()  # type: ignore[no-any-return]
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("a 0-dimensional tensor has no len(): use item()")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise TypeError("a 0-dimensional tensor can't be iterated: use item()")
+        return (self[k] for k in range(self.shape[0]))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(f"the truth of a tensor of shape {self.shape} is not clear: use .any() or .all()")
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.size != 1 or self.dtype.kind not in "iu":
+            raise TypeError(f"only an integer tensor with one element can be an index, not {self.dtype} {self.shape}")
+        return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+    def __reduce__(self) -> Any:
+        if self._node is not None:
+            raise TypeError("only leaves can be pickled or deep-copied: use t.detach()")
+        device = None if self.device == "cpu" else self.device
+        return _rebuild, (type(self), backend.to_numpy(self.data), device or "cpu", self._requires_grad, self.grad)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        function, arguments = self.__reduce__()
+        memo[id(self)] = copy = function(*arguments)
+        return copy  # type: ignore[no-any-return]
+
+    # -- devices and dtypes -----------------------------------------------------------------------
+
+    def to(self, target: Any) -> Tensor:
+        """On a device ("cpu", "cuda", "cuda:1") or in a dtype; self if it is so already."""
+        if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
+            found, index = backend.parse(target)
+            return ops.to_device(self, "cpu" if found is backend.CPU else f"cuda:{index}")
+        return self.astype(target)
+
+    def cpu(self) -> Tensor:
+        """On the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, index: int = 0) -> Tensor:
+        """On a CUDA device."""
+        return self.to(f"cuda:{index}")
+
+    def astype(self, dtype: Any) -> Tensor:
+        """In another dtype; integers and bools carry no gradient."""
+        return ops.astype(self, _dtype(dtype))
+
+    def clone(self) -> Tensor:
+        """A copy that is part of the graph."""
+        return ops.clone(self)
+
+    # -- operators --------------------------------------------------------------------------------
+
+    def __add__(self, other: Operand) -> Tensor:
+        return ops.add(self, other)
+
+    def __radd__(self, other: Operand) -> Tensor:
+        return ops.add(other, self)
+
+    def __sub__(self, other: Operand) -> Tensor:
+        return ops.subtract(self, other)
+
+    def __rsub__(self, other: Operand) -> Tensor:
+        return ops.subtract(other, self)
+
+    def __mul__(self, other: Operand) -> Tensor:
+        return ops.multiply(self, other)
+
+    def __rmul__(self, other: Operand) -> Tensor:
+        return ops.multiply(other, self)
+
+    def __truediv__(self, other: Operand) -> Tensor:
+        return ops.divide(self, other)
+
+    def __rtruediv__(self, other: Operand) -> Tensor:
+        return ops.divide(other, self)
+
+    def __pow__(self, other: Operand) -> Tensor:
+        return ops.pow(self, other)
+
+    def __rpow__(self, other: Operand) -> Tensor:
+        return ops.pow(other, self)
+
+    def __matmul__(self, other: Operand) -> Tensor:
+        return ops.matmul(self, other)
+
+    def __rmatmul__(self, other: Operand) -> Tensor:
+        return ops.matmul(other, self)
+
+    def __neg__(self) -> Tensor:
+        return ops.negative(self)
+
+    def __abs__(self) -> Tensor:
+        return ops.abs(self)
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return NotImplemented if other is None or isinstance(other, str) else ops.equal(self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return NotImplemented if other is None or isinstance(other, str) else ops.not_equal(self, other)
+
+    __hash__ = object.__hash__  # by identity: == compares elements
+
+    def __lt__(self, other: Operand) -> Tensor:
+        return ops.less(self, other)
+
+    def __le__(self, other: Operand) -> Tensor:
+        return ops.less_equal(self, other)
+
+    def __gt__(self, other: Operand) -> Tensor:
+        return ops.greater(self, other)
+
+    def __ge__(self, other: Operand) -> Tensor:
+        return ops.greater_equal(self, other)
+
+    def __and__(self, other: Operand) -> Tensor:
+        return ops.logical_and(_bools("&", self), _bools("&", other))
+
+    def __or__(self, other: Operand) -> Tensor:
+        return ops.logical_or(_bools("|", self), _bools("|", other))
+
+    def __invert__(self) -> Tensor:
+        return ops.logical_not(_bools("~", self))
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.getitem(self, index)
+
+    # -- changes in place -------------------------------------------------------------------------
+    # What would be recorded gives this tensor a new array and a new place in the graph; views that were
+    # taken before keep the old ones. What is not recorded (no_grad, or no gradient anywhere) writes into
+    # the memory, and the version counter tells every graph that has kept it.
+
+    def __setitem__(self, index: Any, value: Operand) -> None:
+        if self._recorded(value):
+            if self.data.base is not None:
+                raise autograd.GraphError(
+                    "this tensor is a view of another, so the assignment would be lost there: assign to the "
+                    "original (t[0, 1] = v instead of t[0][1] = v), or to a clone()"
+                )
+            self._become(ops.assign(self, index, value))
+            return
+        value = _on_device(value, self)
+        with backend.on(self.data):
+            self.data[ops.shape.raw_index(index, self)] = value
+        self._version[0] += 1
+
+    def __iadd__(self, other: Operand) -> Tensor:
+        return self._update(ops.add, other)
+
+    def __isub__(self, other: Operand) -> Tensor:
+        return self._update(ops.subtract, other)
+
+    def __imul__(self, other: Operand) -> Tensor:
+        return self._update(ops.multiply, other)
+
+    def __itruediv__(self, other: Operand) -> Tensor:
+        return self._update(ops.divide, other)
+
+    def _update(self, operation: Callable[..., Tensor], other: Operand) -> Tensor:
+        recorded = self._recorded(other)
+        result = operation(self, other)
+        if result.shape != self.shape or (result.dtype != self.dtype and self.dtype.kind != "f"):
+            raise ValueError(
+                f"in place: {operation} gives {result.shape} {result.dtype}, which does not fit into "
+                f"{self.shape} {self.dtype}: write t = t + ... instead"
+            )
+        if recorded:
+            self._become(result.astype(self.dtype))
+        else:
+            with backend.on(self.data):
+                self.data[...] = result.data
+            self._version[0] += 1
+        return self
+
+    def _recorded(self, other: Operand) -> bool:
+        """Whether a change in place by `other` belongs into the graph; an error for a leaf that requires grad."""
+        if not autograd.is_grad_enabled():
+            return False
+        if self._requires_grad and self._node is None:
+            raise autograd.GraphError(
+                "a leaf that requires grad can't be changed in place while operations are recorded: "
+                "do it inside `with no_grad():` (an update), or on a clone() (a computation)"
+            )
+        return self._requires_grad or bool(getattr(other, "_requires_grad", False))
+
+    def _become(self, result: Tensor) -> None:
+        self.data, self._node, self._requires_grad = result.data, result._node, result._requires_grad
+        self._version = result._version
+
+    # -- operations as methods --------------------------------------------------------------------
+
+    def exp(self) -> Tensor:
+        """e^x."""
+        return ops.exp(self)
+
+    def log(self) -> Tensor:
+        """Natural logarithm."""
+        return ops.log(self)
+
+    def sqrt(self) -> Tensor:
+        """Square root."""
+        return ops.sqrt(self)
+
+    def square(self) -> Tensor:
+        """x^2."""
+        return ops.square(self)
+
+    def abs(self) -> Tensor:
+        """|x|."""
+        return ops.abs(self)
+
+    def sin(self) -> Tensor:
+        """Sine."""
+        return ops.sin(self)
+
+    def cos(self) -> Tensor:
+        """Cosine."""
+        return ops.cos(self)
+
+    def tanh(self) -> Tensor:
+        """Hyperbolic tangent."""
+        return ops.tanh(self)
+
+    def sigmoid(self) -> Tensor:
+        """1 / (1 + e^-x)."""
+        return ops.sigmoid(self)
+
+    def relu(self) -> Tensor:
+        """max(x, 0)."""
+        return ops.relu(self)
+
+    def clip(self, min: Operand = None, max: Operand = None) -> Tensor:
+        """Limited to [min, max]."""
+        return ops.clip(self, min, max)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Sum over axes (None: all)."""
+        return ops.sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Mean over axes (None: all)."""
+        return ops.mean(self, axis=axis, keepdims=keepdims)
+
+    def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Product over axes (None: all)."""
+        return ops.prod(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Largest element over axes (None: all)."""
+        return ops.max(self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Smallest element over axes (None: all)."""
+        return ops.min(self, axis=axis, keepdims=keepdims)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """Index of the first largest element."""
+        return ops.argmax(self, axis=axis, keepdims=keepdims)
+
+    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+        """Index of the first smallest element."""
+        return ops.argmin(self, axis=axis, keepdims=keepdims)
+
+    def all(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Whether all elements are true."""
+        return ops.all(self, axis=axis, keepdims=keepdims)
+
+    def any(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Whether any element is true."""
+        return ops.any(self, axis=axis, keepdims=keepdims)
+
+    def var(
+        self, axis: Any = None, correction: float = 0, keepdims: bool = False, *, ddof: float | None = None
+    ) -> Tensor:
+        """Variance over axes; correction=1 is PyTorch's default."""
+        return ops.var(self, axis, correction, keepdims, ddof=ddof)
+
+    def std(
+        self, axis: Any = None, correction: float = 0, keepdims: bool = False, *, ddof: float | None = None
+    ) -> Tensor:
+        """Standard deviation over axes; correction=1 is PyTorch's default."""
+        return ops.std(self, axis, correction, keepdims, ddof=ddof)
+
+    def norm(self, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Vector norm over axes (None: all)."""
+        return ops.norm(self, ord, axis, keepdims)
+
+    def cumsum(self, axis: int = -1) -> Tensor:
+        """Running sum."""
+        return ops.cumsum(self, axis=axis)
+
+    def softmax(self, axis: int = -1) -> Tensor:
+        """e^x / sum(e^x) along an axis."""
+        return ops.softmax(self, axis=axis)
+
+    def log_softmax(self, axis: int = -1) -> Tensor:
+        """log(softmax(x)) along an axis."""
+        return ops.log_softmax(self, axis=axis)
+
+    def logsumexp(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """log(sum(e^x)) over axes."""
+        return ops.logsumexp(self, axis=axis, keepdims=keepdims)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The elements in another shape: reshape(2, 3), reshape((2, 3)), reshape(-1)."""
+        return ops.reshape(self, *shape)
+
+    def flatten(self) -> Tensor:
+        """As a vector."""
+        return ops.reshape(self, -1)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """Axes in another order; reversed if none are given."""
+        return ops.permute_dims(self, *axes)
+
+    permute_dims = transpose
+
+    @property
+    def T(self) -> Tensor:
+        """All axes reversed."""
+        return ops.permute_dims(self)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """Two axes exchanged."""
+        return ops.swapaxes(self, axis1, axis2)
+
+    def squeeze(self, axis: Any = None) -> Tensor:
+        """Without axes of size 1."""
+        return ops.squeeze(self, axis=axis)
+
+    def expand_dims(self, axis: Any) -> Tensor:
+        """With a new axis of size 1."""
+        return ops.expand_dims(self, axis=axis)
+
+    def broadcast_to(self, *shape: Any) -> Tensor:
+        """Stretched to a shape."""
+        return ops.broadcast_to(self, shape=ops.shape.flat_ints("broadcast_to", shape))
+
+    def split(self, sections: Any, axis: int = 0) -> list[Tensor]:
+        """Equal pieces (an int) or cuts at positions (a list)."""
+        return ops.split(self, sections, axis)
+
+    def take(self, indices: Operand, axis: int | None = None) -> Tensor:
+        """Elements at integer indices along an axis."""
+        return ops.take(self, indices, axis)
+
+    def sort(self, axis: int = -1, descending: bool = False) -> Tensor:
+        """Values in order along an axis."""
+        return ops.sort(self, axis, descending)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """Diagonal over two axes."""
+        return ops.diagonal(self, offset, axis1, axis2)
+
+
+_UFUNCS = {
+    "absolute": "abs", "power": "pow", "true_divide": "divide", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
+    "fabs": "abs", "float_power": "pow",
+}  # fmt: skip
+
+
+def wrap(array: Array) -> Tensor:
+    """A Tensor around an array that nobody else will change: no copy, no checks."""
+    tensor = _new(Tensor)
+    tensor.data, tensor.grad, tensor._node, tensor._hooks = array, None, None, None
+    tensor._requires_grad, tensor._version = False, [0]
+    return tensor
+
+
+_new = object.__new__
+autograd.TensorType, autograd.wrap = Tensor, wrap
+
+
+def _dtype(dtype: Any) -> np.dtype[Any]:
+    """The dtype, if a tensor can have it."""
+    made: np.dtype[Any] | None
+    try:
+        made = np.dtype(dtype)
+    except TypeError:
+        made = None
+    if made is None or made.kind not in "fiub" or dtype is None:
+        raise TypeError(f"dtype must be a float, integer or bool type such as 'float32', not {dtype!r}")
+    return made
+
+
+def _as_array(data: Any, dtype: Any) -> Array:
+    """An array of our own from whatever a Tensor can be made of."""
+    wanted = None if dtype is None else _dtype(dtype)
+    if isinstance(data, Tensor):
+        data = data.data
+    if isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__cuda_array_interface__"):
+        _dtype(data.dtype)
+        backend.of(data)
+        return (
+            np.array(data, dtype=wanted)
+            if isinstance(data, (np.ndarray, np.generic))
+            else data.astype(wanted or data.dtype)
+        )
+    if isinstance(data, (str, bytes)) or data is None:
+        raise TypeError(f"a tensor is made of numbers, arrays or nested lists, not {data!r}")
+    if isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) for x in data):
+        raise TypeError("a list of tensors would lose their gradients: use stack() or concat()")
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(f"the nested lists have no rectangular shape: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"a tensor is made of numbers, arrays or nested lists, not {type(data).__name__} of {array.dtype}"
+        )
+    if not hasattr(data, "__array__") and not hasattr(data, "__array_interface__"):  # numbers and lists
+        wanted = wanted or np.dtype({"f": np.float32, "b": np.bool_}.get(array.dtype.kind, np.int64))
+        wanted = np.dtype(np.float32) if array.size == 0 and dtype is None else wanted
+    return np.array(array, dtype=wanted)
+
+
+def _on_device(value: Any, like: Tensor) -> Any:
+    """A value to write into like.data: a number, or an array on the same device."""
+    if isinstance(value, Tensor):
+        if value.device != like.device:
+            raise backend.DeviceError(f"assignment from {value.device} into a tensor on {like.device}: use .to()")
+        return value.data
+    if isinstance(value, (bool, int, float)):
+        return value
+    return backend.put(np.asarray(value), like.device)
+
+
+def _bools(sign: str, value: Any) -> Any:
+    if isinstance(value, bool) or getattr(value, "dtype", None) == np.bool_:
+        return value
+    kind = getattr(value, "dtype", type(value).__name__)
+    raise TypeError(f"{sign} joins bool tensors, not {kind}: compare first, as in (a > 0) {sign} (b > 0)")
+
+
+def _rebuild(kind: type[Tensor], array: np.ndarray, device: str, requires_grad: bool, grad: Tensor | None) -> Tensor:
+    tensor = kind.__new__(kind)
+    Tensor.__init__(tensor, array, device=device, requires_grad=requires_grad)
+    tensor.grad = grad
+    return tensor
+
+
+def from_dlpack(source: Any) -> Tensor:
+    """A Tensor from any library's array that speaks DLPack (PyTorch, JAX, CuPy ...). It is copied."""
+    if not hasattr(source, "__dlpack_device__"):
+        raise TypeError(f"from_dlpack takes an array with __dlpack__, not {type(source).__name__}")
+    kind = source.__dlpack_device__()[0]
+    library = backend.cuda().xp if kind == 2 else np
+    return Tensor(library.from_dlpack(source))
