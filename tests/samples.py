@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_m.operation import REGISTRY, Op
+import tinygrad_m as tg
+from tinygrad_m.operation import REGISTRY
 
 NO_GRADIENT = {
     "all", "any", "argmax", "argmin", "argsort", "equal", "greater", "greater_equal", "isfinite", "isnan", "less",
@@ -118,14 +119,14 @@ add(
     "where",
     (2, 3),
     (2, 3),
-    f=lambda a, b: REGISTRY["where"](_mask, a, b),
+    f=lambda a, b: REGISTRY["where"](tg.Tensor(_mask, device=a.device), a, b),
     torch=lambda a, b: _t("where")(_t("tensor")(_mask), a, b),
 )
 add(
     "where",
     (3,),
     (),
-    f=lambda a, b: REGISTRY["where"](_mask, a, b),
+    f=lambda a, b: REGISTRY["where"](tg.Tensor(_mask, device=a.device), a, b),
     torch=lambda a, b: _t("where")(_t("tensor")(_mask), a, b),
 )
 
@@ -257,7 +258,7 @@ for index in [0, (slice(None), 1), (slice(1, 3), slice(0, 2)), (np.array([0, 2])
             return y
 
         add("assign", (3, 4), value_shape, f=ours, torch=theirs_put)
-add("scatter", (3,), f=lambda g: REGISTRY["scatter"](g, index=(np.array([0, 2, 2]),), shape=(4,)),
+add("scatter", (3,), f=lambda g: REGISTRY["scatter"](g, index=(tg.Tensor([0, 2, 2], device=g.device).data,), shape=(4,)),
     torch=lambda g: _t("zeros")(4, dtype=g.dtype).index_add(0, _t("tensor")([0, 2, 2]), g))  # fmt: skip
 add("take", (3, 4), args=([2, 0, 2], 1), torch=lambda x: x[:, [2, 0, 2]])
 add("take", (3, 4), args=(np.array([[5, 1], [0, 5]]),), torch=lambda x: x.take(_t("tensor")([[5, 1], [0, 5]])))
@@ -303,7 +304,7 @@ _labels = np.array([1, 0, 2, 2])
 add(
     "softmax_cross_entropy",
     (4, 3),
-    args=(_labels,),
+    f=lambda x: REGISTRY["softmax_cross_entropy"](x, tg.Tensor(_labels, device=x.device)),
     torch=lambda x: _t(F + "cross_entropy")(x, _t("tensor")(_labels), reduction="none"),
 )
 for stride, padding, dilation, groups in [
@@ -346,6 +347,6 @@ for kernel, stride, padding in [((2, 2), (2, 2), (0, 0)), ((3, 2), (1, 2), (1, 1
 # -- whatever else is in the registry ---------------------------------------------------------------
 for name, function in REGISTRY.items():
     if not name.startswith("_") and name not in NO_GRADIENT and not any(s.name == name for s in SAMPLES):
-        inputs = len(function.inputs) if isinstance(function, Op) else 1
+        inputs = len(function.op.inputs) if hasattr(function, "op") else 1
         add(name, *[(2, 3), (3,), (2, 3)][:inputs], low=0.1, high=0.9)
         ELEMENTWISE.add(name)

@@ -36,6 +36,7 @@ class _State(threading.local):
 
 
 _state = _State()
+_HOST = (np.ndarray, np.generic)  # NumPy's own: they need no device to be made current
 
 
 class no_grad(ContextDecorator):
@@ -75,41 +76,40 @@ class Node:
     """One recorded operation. It knows its parents and what its rules read, never its own Tensor: so the
     graph has no cycle, and is freed as soon as nobody holds its end."""
 
-    __slots__ = ("op", "attrs", "parents", "kept", "shape", "dtype", "_hooks", "retain")
+    __slots__ = ("op", "plan", "attrs", "parents", "kept", "shape", "dtype", "_hooks", "retain")
 
-    def __init__(self, op: Op[Any], attrs: dict[str, Any], parents: Any, kept: Any, out: Array) -> None:
-        self.op, self.attrs, self.parents, self.kept = op, attrs, parents, kept
+    def __init__(self, op: Op, plan: Any, attrs: dict[str, Any], parents: Any, kept: Any, out: Array) -> None:
+        self.op, self.plan, self.attrs, self.parents, self.kept = op, plan, attrs, parents, kept
         self.shape, self.dtype = out.shape, out.dtype
         self._hooks: list[Callable[[Tensor], Tensor | None]] | None = None
         self.retain: Callable[[], Tensor | None] | None = None  # weak reference to a Tensor that wants its .grad
 
-    def saved(self, create_graph: bool) -> list[Any]:
+    def saved(self, create_graph: bool) -> Any:
         """[out, *inputs] for the rules: arrays, or Tensors that are part of the graph."""
         if self.kept is None:
             raise GraphError(
                 f"the graph was freed by an earlier backward (met at {self.op.name}): "
                 "say retain_graph=True in the first one, or compute the loss again"
             )
-        values = []
-        for k, entry in enumerate(self.kept):
-            value = entry
-            if entry is not None:
-                value, box, version = entry
-                if box is not None and box[0] != version:
-                    raise GraphError(
-                        f"{self.op.name} needs a tensor of shape {value.shape} as it was, but it was changed in place "
-                        "after that: change it after backward, or change a copy (t.clone())"
-                    )
-                if create_graph and box is not None:
-                    value = self._tensor(k, value, box)
-            values.append(value)
-        return values
+        values, boxes, versions = self.kept[0::3], self.kept[1::3], self.kept[2::3]
+        for k, box in enumerate(boxes):
+            if box is not None and box[0] != versions[k]:
+                raise GraphError(
+                    f"{self.op.name} needs a tensor of shape {values[k].shape} as it was, but it was changed in place "
+                    "after that: change it after backward, or change a copy (t.clone())"
+                )
+        return (
+            [self._tensor(*entry) for entry in zip(self.plan[0], values, boxes, strict=True)]
+            if create_graph
+            else values
+        )
 
-    def _tensor(self, k: int, array: Array, box: list[int]) -> Any:
+    def _tensor(self, k: int, value: Any, box: list[int] | None) -> Any:
+        """A kept value as it stood in the graph: k is 0 for the output, else the number of the argument."""
         source = self if k == 0 else self.parents[k - 1]
-        if isinstance(source, TensorType):
-            return source
-        tensor = wrap(array)
+        if box is None or isinstance(source, TensorType):
+            return value if box is None else source
+        tensor = wrap(value)
         tensor._node, tensor._requires_grad, tensor._version = source, source is not None, box
         return tensor
 
@@ -120,15 +120,15 @@ class Node:
         for i, parent in enumerate(self.parents):
             if parent is None or (useful is not None and parent not in useful):
                 continue
-            entry = op.table[0 if op.variadic else i]
+            entry = self.plan[1][i]
             if entry is None:
                 raise GraphError(f"{op.name} has no derivative for its argument {op.inputs[i]!r}: detach() it first")
             rule, places, rest = entry
+            args = [values] if places is None else [values[k] for k in places]
             if rest:
                 extra = {"shape": parent.shape, "i": i, **self.attrs}
-                grad = rule(g, *[values[k] for k in places], *[extra[name] for name in rest])
-            else:
-                grad = rule(g, *[values[k] for k in places])
+                args += [extra[name] for name in rest]
+            grad = rule(g, *args)
             if grad.shape != parent.shape:
                 grad = sum_to(grad, parent.shape, op.name)
             if grad.dtype != parent.dtype:
@@ -194,13 +194,19 @@ def _walk(
         keeper = vertex.retain() if vertex.retain is not None and targets is None else None
         if keeper is not None:
             _accumulate(keeper, g)
-        if type(g) is np.ndarray or create_graph:
+        if create_graph or isinstance(g, _HOST):
             pairs = vertex.pull(g, useful, create_graph)
         else:
             with backend.on(g):
                 pairs = vertex.pull(g, useful, create_graph)
         for parent, grad in pairs:
-            grads[parent] = grads[parent] + grad if parent in grads else grad
+            if parent in grads:
+                if create_graph or isinstance(grad, _HOST):
+                    grad = grads[parent] + grad
+                else:
+                    with backend.on(grad):
+                        grad = grads[parent] + grad
+            grads[parent] = grad
             pending[parent] -= 1
             if pending[parent] == 0:
                 ready.append(parent)
@@ -246,17 +252,19 @@ def _own(g: Array) -> Array:
     """The array if it owns its memory, else a copy. Gradients travel as views and shared arrays."""
     if isinstance(g, np.generic):
         return np.asarray(g)
-    return g if g.base is None else g.copy()
+    with backend.on(g):
+        return g if g.base is None else g.copy()
 
 
 def _accumulate(leaf: Tensor, g: Any) -> None:
     """leaf.grad += g, as a new array: a reference to the old gradient keeps its values."""
-    if leaf.grad is None:
-        leaf.grad = g.clone() if isinstance(g, TensorType) else wrap(_own(g))
-    elif isinstance(g, TensorType):
-        leaf.grad = leaf.grad + g
+    if isinstance(g, TensorType):
+        leaf.grad = g.clone() if leaf.grad is None else leaf.grad + g
+    elif leaf.grad is None:
+        leaf.grad = wrap(_own(g))
     else:
-        leaf.grad = wrap(_own(leaf.grad.data + g))
+        with backend.on(g):
+            leaf.grad = wrap(_own(leaf.grad.data + g))
 
 
 def _seed(output: Tensor, gradient: Operand, create_graph: bool) -> tuple[Vertex, Any]:

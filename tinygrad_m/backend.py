@@ -56,7 +56,7 @@ def _erf_fits() -> tuple[np.ndarray, np.ndarray]:
 CPU = Backend("cpu", np, _numpy_erf)
 _cuda: Backend | None = None  # made when first asked for: `import tinygrad_m` never imports CuPy
 _default = os.environ.get("TINYGRAD_M_DEVICE", "cpu")  # checked when first used
-_INSTALL = 'pip install "tinygrad_m[cuda]" (CUDA 13) or "tinygrad_m[cuda12]" (CUDA 12)'
+INSTALL = 'pip install "tinygrad_m[cuda]" (CUDA 13) or "tinygrad_m[cuda12]" (CUDA 12)'
 
 
 def cuda() -> Backend:
@@ -68,7 +68,7 @@ def cuda() -> Backend:
             from cupyx.scipy.special import erf
         except ImportError as error:
             raise DeviceError(
-                f"device 'cuda' needs CuPy, which is not installed: {_INSTALL}; or device='cpu'"
+                f"device 'cuda' needs CuPy, which is not installed: {INSTALL}; or device='cpu'"
             ) from error
         _cuda = Backend("cuda", cupy, erf)
     return _cuda

@@ -12,14 +12,16 @@ ops/elementwise.py. autograd.py is the other half of the engine: the walk that r
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
 from . import autograd, backend
-from .autograd import Node, Vertex
+from .autograd import Node
+from .backend import Array
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -27,62 +29,82 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
 Rule: TypeAlias = Callable[..., Any]
-state = autograd._state
-
+Plan: TypeAlias = tuple[list[int], list[Any]]  # which of [out, *inputs] to keep, and for each input its rule
 REGISTRY: dict[str, Callable[..., Any]] = {}  # every operation by its name: tests and docs walk it
+_state = autograd._state
+_NO_ATTRS: dict[str, Any] = {}
 
 
-class Op(Generic[P]):
-    """An operation. Parameters of the forward without a default are inputs (Tensors, arrays, numbers),
-    those with one are attributes. `cast` says what happens to dtypes before the forward: "common" (inputs
-    meet at one dtype; integers take the floating one's), "float" (integers become float32), None (as is)."""
+def op(
+    *, cast: str | None = "common", **rules: Rule | None
+) -> Callable[[Callable[Concatenate[Any, P], Any]], Callable[P, Tensor]]:
+    """Make an operation of `forward(xp, inputs, attributes)`, and put it in the registry. Parameters without a
+    default are inputs (Tensors, arrays, numbers, None), those with one are attributes. `cast`: what is done to
+    dtypes first. "common": inputs meet at one (integers take the floats'); "float": integers become float32."""
 
-    def __init__(self, forward: Callable[Concatenate[Any, P], Any], rules: dict[str, Rule], cast: str | None) -> None:
-        self.forward, self.rules, self.cast = forward, rules, cast
-        self.name = forward.__name__
-        self.__doc__, self.__name__, self.__module__ = forward.__doc__, forward.__name__, forward.__module__
-        parameters = list(inspect.signature(forward).parameters.values())[1:]
-        self.__signature__ = inspect.Signature(parameters)
-        self.inputs = [p.name for p in parameters if p.default is p.empty]
-        self.attrs = {p.name: p.default for p in parameters if p.default is not p.empty}
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    def make(forward: Callable[Concatenate[Any, P], Any]) -> Callable[P, Tensor]:
+        made = Op(forward, {name: rule for name, rule in rules.items() if rule is not None}, cast)
+
+        @functools.wraps(forward)
+        def call(*args: Any, **attrs: Any) -> Any:
+            return made(args, attrs)
+
+        call.__signature__ = inspect.Signature(made.parameters)  # type: ignore[attr-defined]
+        call.op = made  # type: ignore[attr-defined]
+        REGISTRY[made.name] = call
+        return call
+
+    return make
+
+
+def composed(function: F) -> F:
+    """Put a function made of operations into the registry: it needs no rule of its own."""
+    REGISTRY[getattr(function, "__name__", "")] = function
+    return function
+
+
+class Op:
+    """What an operation is made of, and how it is called."""
+
+    def __init__(self, forward: Callable[..., Any], rules: dict[str, Rule], cast: str | None) -> None:
+        self.forward, self.rules, self.cast, self.name = forward, rules, cast, forward.__name__
+        self.parameters = list(inspect.signature(forward).parameters.values())[1:]
+        self.inputs = [p.name for p in self.parameters if p.default is p.empty]
+        self.attrs = {p.name: p.default for p in self.parameters if p.default is not p.empty}
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in self.parameters)
         self.table = [self._compile(rules[name]) if name in rules else None for name in self.inputs]
-        self.plans: dict[tuple[bool, ...], list[int]] = {}
+        self.plans: dict[int, Plan] = {}  # by which arguments need a gradient, a bit each
 
-    def _compile(self, rule: Rule) -> tuple[Rule, list[Any], list[str]]:
+    def _compile(self, rule: Rule) -> tuple[Rule, list[int], list[str]]:
         """A rule, where in [out, *inputs] the values that it reads are, and the names of the rest."""
         names = inspect.getfullargspec(rule).args[1:]
         values = [n for n in names if n == "out" or n in self.inputs]
         rest = names[len(values) :]
-        unknown = [n for n in rest if n not in self.attrs and n not in ("shape", "i")]
-        if names[: len(values)] != values or unknown:
+        if names[: len(values)] != values or any(n not in self.attrs and n not in ("shape", "i") for n in rest):
             raise TypeError(
                 f"a rule of {self.name} reads {names}: first 'out' or inputs {self.inputs}, "
                 f"then 'shape', 'i' (which operand) or attributes {list(self.attrs)}"
             )
-        place = slice(1, None) if self.variadic else None
-        return rule, [0 if n == "out" else place or 1 + self.inputs.index(n) for n in values], rest
+        return rule, [0 if n == "out" else 1 + self.inputs.index(n) for n in values], rest
 
-    def __repr__(self) -> str:
-        return f"<operation {self.name}{self.__signature__}>"
-
-    def __call__(self, *args: P.args, **attrs: P.kwargs) -> Tensor:
+    def __call__(self, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         if self.attrs or attrs or len(args) != len(self.inputs):
-            args, attrs = self._bind(args, attrs)  # type: ignore[assignment]
+            args, attrs = self._bind(args, attrs)
         values: list[Any] = []  # the arrays and numbers for the forward
-        parents: list[Vertex | None] = []  # the graph's edges
-        tracked = mixed = tensors = weak = False
+        parents: list[Any] = []  # the graph's edges
+        mixed = weak = False
+        mask, bit = 0, 1  # which arguments need a gradient
         first: Any = None
         tensor_type = autograd.TensorType
         for arg in args:
             if isinstance(arg, tensor_type):
-                tensors, value = True, arg.data
+                value = arg.data
                 if first is None:
                     first = value
                 elif value.dtype is not first.dtype or type(value) is not type(first):
                     mixed = True
                 if arg._requires_grad:
-                    tracked = True
+                    mask += bit
                     parents.append(arg._node or arg)
                 else:
                     parents.append(None)
@@ -95,87 +117,90 @@ class Op(Generic[P]):
             else:  # arrays, lists, NumPy scalars, rubbish: sort them out, then begin again
                 return self._coerce(args, attrs)
             values.append(value)
-        if not tensors:
+            bit += bit
+        if first is None:
             return self._coerce(args, attrs)
-        on_cpu = type(first) is np.ndarray
-        if mixed or not on_cpu or ((weak or self.cast == "float") and first.dtype.kind != "f"):
-            values = self._align(values)
         try:
-            if on_cpu:
+            if type(first) is np.ndarray:
+                if mixed or ((weak or self.cast == "float") and first.dtype.kind != "f"):
+                    values = self._align(values)
                 out = self.forward(np, *values, **attrs)
             else:
                 with backend.on(first):
+                    values = self._align(values)
                     out = self.forward(backend.of(first).xp, *values, **attrs)
         except (TypeError, ValueError, IndexError) as error:
             raise self._explain(error, args) from error
         if type(out) is not type(first):  # a full reduction gives NumPy's scalar
             out = np.asarray(out)
-        result: Tensor = autograd.wrap(out)
+        result = autograd.wrap(out)
         if out is first or (out.base is not None and (out.base is first or out.base is first.base)):
-            result._version = cast(Any, args[0])._version  # a view: who changes one in place has changed the other
-        if tracked and self.rules and state.recording and out.dtype.kind == "f":
-            result._requires_grad = True
-            result._node = Node(self, attrs, parents, self._keep(result, args, values, parents), out)
+            result._version = args[0]._version  # a view: who changes one in place has changed the other
+        if mask and self.rules and _state.recording and out.dtype.kind == "f":
+            self._record(result, out, args, values, parents, mask, attrs)
         return result
 
-    def _keep(self, result: Tensor, args: Sequence[Any], values: list[Any], parents: list[Any]) -> list[Any]:
-        """What the rules that will run read: [out, *inputs] as (value, version box, version), None elsewhere."""
-        key = tuple([parent is not None for parent in parents])
-        plan = self.plans.get(key)
+    def _record(self, result: Any, out: Array, args: Any, values: Any, parents: Any, mask: int, attrs: Any) -> None:
+        """Put the result into the graph. Few objects, as the garbage collector looks at each of them."""
+        plan = self.plans.get(mask) if not self.variadic else None
         if plan is None:
-            table = self.table * len(args) if self.variadic else self.table
-            places = [k for entry, needed in zip(table, key, strict=True) if needed and entry for k in entry[1]]
-            everything = list(range(1, len(args) + 1))  # what a rule of a variadic operation reads by its *name
-            plan = everything if any(isinstance(k, slice) for k in places) else sorted(set(places))
-            self.plans[key] = plan
-        kept: list[Any] = [None] * (len(args) + 1)
-        for k in plan:
-            if k == 0:
-                kept[0] = (result.data, result._version, 0)
-            elif isinstance(args[k - 1], autograd.TensorType):
-                box = args[k - 1]._version
-                kept[k] = (values[k - 1], box, box[0])
+            plan = self.plans[mask] = self._plan(parents)
+        kept: list[Any] = []
+        for k in plan[0]:
+            tensor = args[k - 1] if k else result
+            if isinstance(tensor, autograd.TensorType):
+                box = tensor._version
+                kept += (values[k - 1] if k else out, box, box[0])
             else:
-                kept[k] = (values[k - 1], None, 0)
-        return kept
+                kept += (tensor, None, 0)
+        result._requires_grad = True
+        result._node = Node(self, plan, attrs or _NO_ATTRS, tuple(parents), tuple(kept), out)
+
+    def _plan(self, parents: Sequence[Any]) -> Plan:
+        """For the arguments that have parents: what to keep, and their rules with the places of what each reads
+        among that. A rule of a variadic operation reads all inputs at once, by the one name: place None."""
+        n = len(parents)
+        entries = [None if p is None else self.table[0 if self.variadic else i] for i, p in enumerate(parents)]
+        keep = sorted({k for e in entries if e and e[1] for k in (range(1, n + 1) if self.variadic else e[1])})
+        if self.variadic:
+            return keep, [e and (e[0], None if e[1] else [], e[2]) for e in entries]
+        return keep, [e and (e[0], [keep.index(k) for k in e[1]], e[2]) for e in entries]
 
     def _bind(self, args: Sequence[Any], attrs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
         """Sort arguments into inputs and attributes, as Python's own call would."""
+        signature = f"{self.name}{inspect.Signature(self.parameters)}" if attrs or len(args) != len(self.inputs) else ""
         if not self.variadic:
             n = len(self.inputs)
             if len(args) > n + len(self.attrs):
-                raise TypeError(
-                    f"{self.name}{self.__signature__} takes {n + len(self.attrs)} arguments, got {len(args)}"
-                )
+                raise TypeError(f"{signature} takes at most {n + len(self.attrs)} arguments, got {len(args)}")
             attrs = {**dict(zip(self.attrs, args[n:], strict=False)), **attrs}
             missing = [name for name in self.inputs[len(args) :] if name not in attrs]
             if missing:
-                raise TypeError(f"{self.name}{self.__signature__} misses {', '.join(missing)}")
+                raise TypeError(f"{signature} misses {', '.join(missing)}")
             args = [*args[:n], *(attrs.pop(name) for name in self.inputs[len(args) :])]
-        elif not args:
-            raise TypeError(f"{self.name} needs at least one tensor")
         unknown = [name for name in attrs if name not in self.attrs]
         if unknown:
-            raise TypeError(f"{self.name}{self.__signature__} has no argument {', '.join(unknown)}")
+            raise TypeError(f"{signature} has no argument {', '.join(unknown)}")
         return args, {**self.attrs, **attrs}
 
-    def _coerce(self, args: Sequence[Any], attrs: dict[str, Any]) -> Tensor:
+    def _coerce(self, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """The rest of __call__: inputs that are no Tensor and no Python number."""
-        if state.walking:  # a rule on plain arrays: just compute
+        if _state.walking:  # a rule on plain arrays: just compute
             xp = backend.of(next(a for a in args if hasattr(a, "dtype"))).xp
-            return cast("Tensor", self.forward(xp, *args, **attrs))
-        device = next((a.device for a in args if isinstance(a, autograd.TensorType)), None)
+            return self.forward(xp, *args, **attrs)
+        tensor_type = autograd.TensorType
+        device = next((a.device for a in args if isinstance(a, tensor_type)), None)
         fresh: list[Any] = []
         for a in args:
             if isinstance(a, np.generic):
                 fresh.append(a.item())  # NumPy's scalars are weak too: float32 * np.float64 stays float32
-            elif a is None or isinstance(a, (autograd.TensorType, int, float)):
+            elif a is None or isinstance(a, (tensor_type, int, float)):
                 fresh.append(a)
             else:
-                fresh.append(autograd.TensorType(a, device=device if isinstance(a, (list, tuple)) else None))
-        if not any(isinstance(a, autograd.TensorType) for a in fresh):
-            fresh = [a if a is None else autograd.TensorType(a) for a in fresh]
-        return self(*fresh, **attrs)
+                fresh.append(tensor_type(a, device=device if isinstance(a, (list, tuple)) else None))
+        if not any(isinstance(a, tensor_type) for a in fresh):
+            fresh = [a if a is None else tensor_type(a) for a in fresh]
+        return self(fresh, attrs)
 
     def _align(self, values: list[Any]) -> list[Any]:
         """Bring arrays to one device (an error if they are not) and, as `cast` says, to one dtype."""
@@ -196,10 +221,11 @@ class Op(Generic[P]):
         return [v.astype(dtype, copy=False) if hasattr(v, "dtype") else v for v in values]
 
     def _explain(self, error: Exception, args: Sequence[Any]) -> Exception:
-        """The library's error with the operation's name and its operands before it."""
+        """The library's error with the operation's name, its operands, and what to do."""
         kinds = (np.exceptions.AxisError, IndexError, TypeError, ValueError)
         kind = next(k for k in kinds if isinstance(error, k))
-        what = ", ".join(f"Tensor{a.shape} {a.dtype}" if isinstance(a, autograd.TensorType) else repr(a) for a in args)
+        tensor_type = autograd.TensorType
+        what = ", ".join(f"Tensor{a.shape} {a.dtype}" if isinstance(a, tensor_type) else repr(a) for a in args)
         remedy = next((f"; {text}" for sign, text in REMEDIES.items() if sign in str(error)), "")
         return kind(f"{self.name}: {error} (operands: {what}){remedy}")
 
@@ -217,20 +243,3 @@ REMEDIES = {  # what to do about NumPy's and CuPy's commonest errors
     "same shape": "reshape or broadcast_to() them first",
     "not supported for the input types": "convert with .astype()",
 }
-
-
-def op(*, cast: str | None = "common", **rules: Rule) -> Callable[[Callable[Concatenate[Any, P], Any]], Op[P]]:
-    """Make an operation of `forward(xp, *inputs, **attributes)` and its rules, and put it in the registry."""
-
-    def make(forward: Callable[Concatenate[Any, P], Any]) -> Op[P]:
-        made = Op(forward, rules, cast)
-        REGISTRY[made.name] = made
-        return made
-
-    return make
-
-
-def composed(function: F) -> F:
-    """Put a function made of operations into the registry: it needs no rule of its own."""
-    REGISTRY[getattr(function, "__name__", "")] = function
-    return function

@@ -237,73 +237,36 @@ class Tensor:
         """In another dtype; integers and bools carry no gradient."""
         return ops.astype(self, _dtype(dtype))
 
-    def clone(self) -> Tensor:
-        """A copy that is part of the graph."""
-        return ops.clone(self)
+    # -- operators: the operation itself is the method ----------------------------------------------
 
-    # -- operators --------------------------------------------------------------------------------
-
-    def __add__(self, other: Operand) -> Tensor:
-        return ops.add(self, other)
-
-    def __radd__(self, other: Operand) -> Tensor:
-        return ops.add(other, self)
-
-    def __sub__(self, other: Operand) -> Tensor:
-        return ops.subtract(self, other)
+    __add__ = __radd__ = ops.add
+    __sub__ = ops.subtract
+    __mul__ = __rmul__ = ops.multiply
+    __truediv__ = ops.divide
+    __pow__ = ops.pow
+    __matmul__ = ops.matmul
+    __neg__, __abs__ = ops.negative, ops.abs
+    __lt__, __le__, __gt__, __ge__ = ops.less, ops.less_equal, ops.greater, ops.greater_equal
+    __getitem__ = ops.getitem
+    __hash__ = object.__hash__  # by identity: == compares elements
 
     def __rsub__(self, other: Operand) -> Tensor:
         return ops.subtract(other, self)
 
-    def __mul__(self, other: Operand) -> Tensor:
-        return ops.multiply(self, other)
-
-    def __rmul__(self, other: Operand) -> Tensor:
-        return ops.multiply(other, self)
-
-    def __truediv__(self, other: Operand) -> Tensor:
-        return ops.divide(self, other)
-
     def __rtruediv__(self, other: Operand) -> Tensor:
         return ops.divide(other, self)
-
-    def __pow__(self, other: Operand) -> Tensor:
-        return ops.pow(self, other)
 
     def __rpow__(self, other: Operand) -> Tensor:
         return ops.pow(other, self)
 
-    def __matmul__(self, other: Operand) -> Tensor:
-        return ops.matmul(self, other)
-
     def __rmatmul__(self, other: Operand) -> Tensor:
         return ops.matmul(other, self)
-
-    def __neg__(self) -> Tensor:
-        return ops.negative(self)
-
-    def __abs__(self) -> Tensor:
-        return ops.abs(self)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
         return NotImplemented if other is None or isinstance(other, str) else ops.equal(self, other)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
         return NotImplemented if other is None or isinstance(other, str) else ops.not_equal(self, other)
-
-    __hash__ = object.__hash__  # by identity: == compares elements
-
-    def __lt__(self, other: Operand) -> Tensor:
-        return ops.less(self, other)
-
-    def __le__(self, other: Operand) -> Tensor:
-        return ops.less_equal(self, other)
-
-    def __gt__(self, other: Operand) -> Tensor:
-        return ops.greater(self, other)
-
-    def __ge__(self, other: Operand) -> Tensor:
-        return ops.greater_equal(self, other)
 
     def __and__(self, other: Operand) -> Tensor:
         return ops.logical_and(_bools("&", self), _bools("&", other))
@@ -314,8 +277,26 @@ class Tensor:
     def __invert__(self) -> Tensor:
         return ops.logical_not(_bools("~", self))
 
-    def __getitem__(self, index: Any) -> Tensor:
-        return ops.getitem(self, index)
+    # -- operations as methods: x.exp() is exp(x), documented there ------------------------------------
+
+    exp, log, sqrt, square, abs, clip = ops.exp, ops.log, ops.sqrt, ops.square, ops.abs, ops.clip
+    sin, cos, tanh, sigmoid, relu = ops.sin, ops.cos, ops.tanh, ops.sigmoid, ops.relu
+    sum, mean, prod, max, min, all, any = ops.sum, ops.mean, ops.prod, ops.max, ops.min, ops.all, ops.any
+    argmax, argmin, argsort, sort, cumsum = ops.argmax, ops.argmin, ops.argsort, ops.sort, ops.cumsum
+    var, std, norm = ops.var, ops.std, ops.norm
+    softmax, log_softmax, logsumexp = ops.softmax, ops.log_softmax, ops.logsumexp
+    reshape, transpose, permute_dims, swapaxes = ops.reshape, ops.permute_dims, ops.permute_dims, ops.swapaxes
+    squeeze, expand_dims, broadcast_to, flip = ops.squeeze, ops.expand_dims, ops.broadcast_to, ops.flip
+    split, take, diagonal, repeat, clone = ops.split, ops.take, ops.diagonal, ops.repeat, ops.clone
+
+    @property
+    def T(self) -> Tensor:
+        """All axes reversed."""
+        return ops.permute_dims(self)
+
+    def flatten(self) -> Tensor:
+        """As a vector."""
+        return ops.reshape(self, -1)
 
     # -- changes in place -------------------------------------------------------------------------
     # What would be recorded gives this tensor a new array and a new place in the graph; views that were
@@ -333,19 +314,19 @@ class Tensor:
             return
         value = _on_device(value, self)
         with backend.on(self.data):
-            self.data[ops.shape.raw_index(index, self)] = value
+            self.data[ops.raw_index(index, self)] = value
         self._version[0] += 1
 
-    def __iadd__(self, other: Operand) -> Tensor:
+    def __iadd__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         return self._update(ops.add, other)
 
-    def __isub__(self, other: Operand) -> Tensor:
+    def __isub__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         return self._update(ops.subtract, other)
 
-    def __imul__(self, other: Operand) -> Tensor:
+    def __imul__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         return self._update(ops.multiply, other)
 
-    def __itruediv__(self, other: Operand) -> Tensor:
+    def __itruediv__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         return self._update(ops.divide, other)
 
     def _update(self, operation: Callable[..., Tensor], other: Operand) -> Tensor:
@@ -378,171 +359,6 @@ class Tensor:
     def _become(self, result: Tensor) -> None:
         self.data, self._node, self._requires_grad = result.data, result._node, result._requires_grad
         self._version = result._version
-
-    # -- operations as methods --------------------------------------------------------------------
-
-    def exp(self) -> Tensor:
-        """e^x."""
-        return ops.exp(self)
-
-    def log(self) -> Tensor:
-        """Natural logarithm."""
-        return ops.log(self)
-
-    def sqrt(self) -> Tensor:
-        """Square root."""
-        return ops.sqrt(self)
-
-    def square(self) -> Tensor:
-        """x^2."""
-        return ops.square(self)
-
-    def abs(self) -> Tensor:
-        """|x|."""
-        return ops.abs(self)
-
-    def sin(self) -> Tensor:
-        """Sine."""
-        return ops.sin(self)
-
-    def cos(self) -> Tensor:
-        """Cosine."""
-        return ops.cos(self)
-
-    def tanh(self) -> Tensor:
-        """Hyperbolic tangent."""
-        return ops.tanh(self)
-
-    def sigmoid(self) -> Tensor:
-        """1 / (1 + e^-x)."""
-        return ops.sigmoid(self)
-
-    def relu(self) -> Tensor:
-        """max(x, 0)."""
-        return ops.relu(self)
-
-    def clip(self, min: Operand = None, max: Operand = None) -> Tensor:
-        """Limited to [min, max]."""
-        return ops.clip(self, min, max)
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Sum over axes (None: all)."""
-        return ops.sum(self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Mean over axes (None: all)."""
-        return ops.mean(self, axis=axis, keepdims=keepdims)
-
-    def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Product over axes (None: all)."""
-        return ops.prod(self, axis=axis, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Largest element over axes (None: all)."""
-        return ops.max(self, axis=axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Smallest element over axes (None: all)."""
-        return ops.min(self, axis=axis, keepdims=keepdims)
-
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """Index of the first largest element."""
-        return ops.argmax(self, axis=axis, keepdims=keepdims)
-
-    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """Index of the first smallest element."""
-        return ops.argmin(self, axis=axis, keepdims=keepdims)
-
-    def all(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Whether all elements are true."""
-        return ops.all(self, axis=axis, keepdims=keepdims)
-
-    def any(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Whether any element is true."""
-        return ops.any(self, axis=axis, keepdims=keepdims)
-
-    def var(
-        self, axis: Any = None, correction: float = 0, keepdims: bool = False, *, ddof: float | None = None
-    ) -> Tensor:
-        """Variance over axes; correction=1 is PyTorch's default."""
-        return ops.var(self, axis, correction, keepdims, ddof=ddof)
-
-    def std(
-        self, axis: Any = None, correction: float = 0, keepdims: bool = False, *, ddof: float | None = None
-    ) -> Tensor:
-        """Standard deviation over axes; correction=1 is PyTorch's default."""
-        return ops.std(self, axis, correction, keepdims, ddof=ddof)
-
-    def norm(self, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Vector norm over axes (None: all)."""
-        return ops.norm(self, ord, axis, keepdims)
-
-    def cumsum(self, axis: int = -1) -> Tensor:
-        """Running sum."""
-        return ops.cumsum(self, axis=axis)
-
-    def softmax(self, axis: int = -1) -> Tensor:
-        """e^x / sum(e^x) along an axis."""
-        return ops.softmax(self, axis=axis)
-
-    def log_softmax(self, axis: int = -1) -> Tensor:
-        """log(softmax(x)) along an axis."""
-        return ops.log_softmax(self, axis=axis)
-
-    def logsumexp(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """log(sum(e^x)) over axes."""
-        return ops.logsumexp(self, axis=axis, keepdims=keepdims)
-
-    def reshape(self, *shape: Any) -> Tensor:
-        """The elements in another shape: reshape(2, 3), reshape((2, 3)), reshape(-1)."""
-        return ops.reshape(self, *shape)
-
-    def flatten(self) -> Tensor:
-        """As a vector."""
-        return ops.reshape(self, -1)
-
-    def transpose(self, *axes: Any) -> Tensor:
-        """Axes in another order; reversed if none are given."""
-        return ops.permute_dims(self, *axes)
-
-    permute_dims = transpose
-
-    @property
-    def T(self) -> Tensor:
-        """All axes reversed."""
-        return ops.permute_dims(self)
-
-    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
-        """Two axes exchanged."""
-        return ops.swapaxes(self, axis1, axis2)
-
-    def squeeze(self, axis: Any = None) -> Tensor:
-        """Without axes of size 1."""
-        return ops.squeeze(self, axis=axis)
-
-    def expand_dims(self, axis: Any) -> Tensor:
-        """With a new axis of size 1."""
-        return ops.expand_dims(self, axis=axis)
-
-    def broadcast_to(self, *shape: Any) -> Tensor:
-        """Stretched to a shape."""
-        return ops.broadcast_to(self, shape=ops.shape.flat_ints("broadcast_to", shape))
-
-    def split(self, sections: Any, axis: int = 0) -> list[Tensor]:
-        """Equal pieces (an int) or cuts at positions (a list)."""
-        return ops.split(self, sections, axis)
-
-    def take(self, indices: Operand, axis: int | None = None) -> Tensor:
-        """Elements at integer indices along an axis."""
-        return ops.take(self, indices, axis)
-
-    def sort(self, axis: int = -1, descending: bool = False) -> Tensor:
-        """Values in order along an axis."""
-        return ops.sort(self, axis, descending)
-
-    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-        """Diagonal over two axes."""
-        return ops.diagonal(self, offset, axis1, axis2)
 
 
 _UFUNCS = {

@@ -1,120 +1,16 @@
 """The differentiable operations, by topic: each one's forward and its derivative rules together.
 elementwise.py reads like a table of derivatives and is the place to start; then reduce.py, shape.py,
-linalg.py, and fused.py (fast versions of what the others can also say), conv.py."""
+linalg.py, fused.py (fast versions of what the others can also say) and conv.py."""
 
-from .conv import avg_pool2d, conv2d, max_pool2d
-from .elementwise import (
-    abs,
-    acos,
-    add,
-    asin,
-    atan,
-    clip,
-    cos,
-    cosh,
-    divide,
-    elu,
-    equal,
-    erf,
-    exp,
-    expm1,
-    gelu,
-    greater,
-    greater_equal,
-    isfinite,
-    isnan,
-    leaky_relu,
-    less,
-    less_equal,
-    log,
-    log1p,
-    log2,
-    log10,
-    logical_and,
-    logical_not,
-    logical_or,
-    maximum,
-    minimum,
-    multiply,
-    negative,
-    not_equal,
-    pow,
-    relu,
-    rsqrt,
-    sigmoid,
-    sign,
-    silu,
-    sin,
-    sinh,
-    softplus,
-    sqrt,
-    square,
-    subtract,
-    tan,
-    tanh,
-    where,
-)
-from .fused import linear, softmax_cross_entropy
-from .linalg import einsum, matmul, norm, outer, tensordot, trace
-from .reduce import (
-    all,
-    any,
-    argmax,
-    argmin,
-    cumsum,
-    log_softmax,
-    logsumexp,
-    max,
-    mean,
-    min,
-    prod,
-    softmax,
-    std,
-    sum,
-    var,
-)
-from .shape import (
-    argsort,
-    assign,
-    astype,
-    broadcast_to,
-    clone,
-    concat,
-    diag,
-    diagonal,
-    expand_dims,
-    flip,
-    getitem,
-    moveaxis,
-    pad,
-    permute_dims,
-    repeat,
-    reshape,
-    roll,
-    sort,
-    split,
-    squeeze,
-    stack,
-    swapaxes,
-    take,
-    take_along_axis,
-    tile,
-    to_device,
-    transpose,
-    tril,
-    triu,
-)
+from . import conv, elementwise, fused, linalg, reduce, shape
+from .conv import *  # noqa: F403
+from .elementwise import *  # noqa: F403
+from .fused import *  # noqa: F403
+from .linalg import *  # noqa: F403
+from .reduce import *  # noqa: F403
+from .shape import *  # noqa: F403
+from .shape import assign as assign  # behind x[...] = v and x[...]
+from .shape import getitem as getitem
+from .shape import raw_index as raw_index
 
-__all__ = [
-    "abs", "acos", "add", "all", "any", "argmax", "argmin", "argsort", "asin", "assign", "astype", "atan",
-    "avg_pool2d", "broadcast_to", "clip", "clone", "concat", "conv2d", "cos", "cosh", "cumsum", "diag",
-    "diagonal", "divide", "einsum", "elu", "equal", "erf", "exp", "expand_dims", "expm1", "flip", "gelu",
-    "getitem", "greater", "greater_equal", "isfinite", "isnan", "leaky_relu", "less", "less_equal",
-    "linear", "log", "log10", "log1p", "log2", "log_softmax", "logical_and", "logical_not", "logical_or",
-    "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum", "moveaxis",
-    "multiply", "negative", "norm", "not_equal", "outer", "pad", "permute_dims", "pow", "prod", "relu",
-    "repeat", "reshape", "roll", "rsqrt", "sigmoid", "sign", "silu", "sin", "sinh", "softmax",
-    "softmax_cross_entropy", "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
-    "subtract", "sum", "swapaxes", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile",
-    "to_device", "trace", "transpose", "tril", "triu", "var", "where",
-]  # fmt: skip
+__all__ = elementwise.__all__ + reduce.__all__ + shape.__all__ + linalg.__all__ + fused.__all__ + conv.__all__

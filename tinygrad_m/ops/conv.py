@@ -13,6 +13,11 @@ from ..backend import Array
 from ..operation import op
 from .elementwise import XP
 
+__all__ = [
+    "avg_pool2d", "conv2d", "max_pool2d",
+]  # fmt: skip
+
+
 Pair = tuple[int, int]
 
 

@@ -1,98 +1,114 @@
-"""Operations on each element, a table of derivatives: every function's forward and, above it, its slope.
-Two operands broadcast as in NumPy; the engine sums the gradients back. Where a function has a kink or a tie
-the slope is PyTorch's choice. Read operation.py for what a rule may name, reduce.py next."""
+"""Operations on each element, a table of derivatives: each entry says what the function is and, for each
+argument, how the gradient `g` goes back through it. Two operands broadcast as in NumPy; the engine sums the
+gradients back. Where a function has a kink or a tie the slope is PyTorch's choice. Read operation.py for what
+a rule may name, and reduce.py next."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from .. import backend
 from ..autograd import Operand
 from ..backend import Array
-from ..operation import composed, op
+from ..operation import Rule, composed, op
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
+__all__ = [
+    "abs", "acos", "add", "asin", "atan", "clip", "cos", "cosh", "divide", "elu", "equal", "erf", "exp", "expm1",
+    "gelu", "greater", "greater_equal", "isfinite", "isnan", "leaky_relu", "less", "less_equal", "log", "log10",
+    "log1p", "log2", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "multiply", "negative",
+    "not_equal", "pow", "relu", "rsqrt", "sigmoid", "sign", "silu", "sin", "sinh", "softplus", "sqrt", "square",
+    "subtract", "tan", "tanh", "where",
+]  # fmt: skip
+
 XP = Any  # the array library: numpy, or cupy
 
-# -- arithmetic -----------------------------------------------------------------------------------
 
+def ufunc(name: str, doc: str, cast: str = "float", np: str = "", **rules: Rule | None) -> Callable[..., Tensor]:
+    """The operation that is one function of the array library (`np`: its name there), of x or of a and b."""
+    if "x" in rules:
 
-@op(a=lambda g: g, b=lambda g: g)
-def add(xp: XP, a: Operand, b: Operand) -> Array:
-    """a + b."""
-    return xp.add(a, b)
+        def forward(xp: XP, x: Operand) -> Array:
+            return getattr(xp, np or name)(x)
+    else:
 
+        def forward(xp: XP, a: Operand, b: Operand) -> Array:  # type: ignore[misc]
+            return getattr(xp, np or name)(a, b)
 
-@op(a=lambda g: g, b=lambda g: -g)
-def subtract(xp: XP, a: Operand, b: Operand) -> Array:
-    """a - b."""
-    return xp.subtract(a, b)
-
-
-@op(a=lambda g, b: g * b, b=lambda g, a: g * a)
-def multiply(xp: XP, a: Operand, b: Operand) -> Array:
-    """a * b."""
-    return xp.multiply(a, b)
-
-
-@op(cast="float", a=lambda g, b: g / b, b=lambda g, out, b: -g * out / b)
-def divide(xp: XP, a: Operand, b: Operand) -> Array:
-    """a / b; integers give float32."""
-    return xp.divide(a, b)
+    forward.__name__, forward.__doc__, forward.__module__ = name, doc, __name__
+    return op(cast=cast, **rules)(forward)
 
 
 def _pow_base(g: Any, a: Any, b: Any) -> Any:
     if isinstance(b, (int, float)):
         return g * 0.0 if b == 0 else g * a * 2.0 if b == 2 else g * (b * a ** (b - 1))
-    safe = where(b == 0, 1.0, b)  # the slope of a^0 is 0, also at a = 0
-    return g * (b * a ** (safe - 1.0))
+    return g * (b * a ** (where(b == 0, 1.0, b) - 1.0))  # the slope of a^0 is 0, also at a = 0
 
 
 def _pow_exponent(g: Any, out: Any, a: Any) -> Any:
     if isinstance(a, (int, float)):
         return g * out * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan)
-    safe = where(a == 0, 1.0, a)  # 0^b does not change with b
-    return g * out * log(safe)
+    return g * out * log(where(a == 0, 1.0, a))  # 0^b does not change with b
 
 
-@op(a=_pow_base, b=_pow_exponent)
-def pow(xp: XP, a: Operand, b: Operand) -> Array:
-    """a ** b."""
-    return xp.power(a, b)
+def _larger_share(g: Any, mine: Any, other: Any) -> Any:
+    return g * (mine > other) + g * (mine == other) * 0.5
 
 
-@op(x=lambda g: -g)
-def negative(xp: XP, x: Operand) -> Array:
-    """-x, elementwise."""
-    return xp.negative(x)
+# fmt: off
+# -- arithmetic -----------------------------------------------------------------------------------
+add = ufunc("add", "a + b.", "common", a=lambda g: g, b=lambda g: g)
+subtract = ufunc("subtract", "a - b.", "common", a=lambda g: g, b=lambda g: -g)
+multiply = ufunc("multiply", "a * b.", "common", a=lambda g, b: g * b, b=lambda g, a: g * a)
+divide = ufunc("divide", "a / b; integers give float32.", a=lambda g, b: g / b, b=lambda g, out, b: -g * out / b)
+pow = ufunc("pow", "a to the power b.", "common", np="power", a=_pow_base, b=_pow_exponent)
+negative = ufunc("negative", "-x.", "common", x=lambda g: -g)
+abs = ufunc("abs", "|x|; its slope at 0 is 0.", "common", x=lambda g, x: g * sign(x))
+sign = ufunc("sign", "-1, 0 or 1; its slope is 0.", "common", x=lambda g: g * 0.0)
+square = ufunc("square", "x^2.", "common", x=lambda g, x: g * x * 2.0)
+sqrt = ufunc("sqrt", "Square root; its slope at 0 is infinite.", x=lambda g, out: g * 0.5 / out)
+maximum = ufunc("maximum", "The larger of a and b; equal ones share the gradient.", "common",
+                a=lambda g, a, b: _larger_share(g, a, b), b=lambda g, a, b: _larger_share(g, b, a))
+minimum = ufunc("minimum", "The smaller of a and b; equal ones share the gradient.", "common",
+                a=lambda g, a, b: _larger_share(g, b, a), b=lambda g, a, b: _larger_share(g, a, b))
 
+# -- exponentials and trigonometry (angles in radians) --------------------------------------------
+exp = ufunc("exp", "e^x.", x=lambda g, out: g * out)
+expm1 = ufunc("expm1", "e^x - 1, exact near 0.", x=lambda g, out: g * (out + 1.0))
+log = ufunc("log", "Natural logarithm.", x=lambda g, x: g / x)
+log1p = ufunc("log1p", "log(1 + x), exact near 0.", x=lambda g, x: g / (x + 1.0))
+log2 = ufunc("log2", "Logarithm to base 2.", x=lambda g, x: g / (x * math.log(2.0)))
+log10 = ufunc("log10", "Logarithm to base 10.", x=lambda g, x: g / (x * math.log(10.0)))
+sin = ufunc("sin", "Sine.", x=lambda g, x: g * cos(x))
+cos = ufunc("cos", "Cosine.", x=lambda g, x: -g * sin(x))
+tan = ufunc("tan", "Tangent.", x=lambda g, out: g * (1.0 + out * out))
+asin = ufunc("asin", "Inverse sine.", np="arcsin", x=lambda g, x: g * rsqrt(1.0 - x * x))
+acos = ufunc("acos", "Inverse cosine.", np="arccos", x=lambda g, x: -g * rsqrt(1.0 - x * x))
+atan = ufunc("atan", "Inverse tangent.", np="arctan", x=lambda g, x: g / (1.0 + x * x))
+sinh = ufunc("sinh", "Hyperbolic sine.", x=lambda g, x: g * cosh(x))
+cosh = ufunc("cosh", "Hyperbolic cosine.", x=lambda g, x: g * sinh(x))
+tanh = ufunc("tanh", "Hyperbolic tangent.", x=lambda g, out: g * (1.0 - out * out))
 
-@op(x=lambda g, x: g * sign(x))
-def abs(xp: XP, x: Operand) -> Array:
-    """|x|, elementwise; its slope at 0 is 0."""
-    return xp.abs(x)
+# -- comparisons and tests: bool tensors, without a gradient ---------------------------------------
+equal = ufunc("equal", "a == b.", "common", a=None, b=None)
+not_equal = ufunc("not_equal", "a != b.", "common", a=None, b=None)
+less = ufunc("less", "a < b.", "common", a=None, b=None)
+less_equal = ufunc("less_equal", "a <= b.", "common", a=None, b=None)
+greater = ufunc("greater", "a > b.", "common", a=None, b=None)
+greater_equal = ufunc("greater_equal", "a >= b.", "common", a=None, b=None)
+logical_and = ufunc("logical_and", "a and b.", "common", a=None, b=None)
+logical_or = ufunc("logical_or", "a or b.", "common", a=None, b=None)
+logical_not = ufunc("logical_not", "not x.", "common", x=None)
+isnan = ufunc("isnan", "Whether each element is nan.", "common", x=None)
+isfinite = ufunc("isfinite", "Whether each element is neither infinite nor nan.", "common", x=None)
+# fmt: on
 
-
-@op(x=lambda g: g * 0.0)
-def sign(xp: XP, x: Operand) -> Array:
-    """-1, 0 or 1; its slope is 0."""
-    return xp.sign(x)
-
-
-@op(x=lambda g, x: g * x * 2.0)
-def square(xp: XP, x: Operand) -> Array:
-    """x^2, elementwise."""
-    return xp.square(x)
-
-
-@op(cast="float", x=lambda g, out: g * 0.5 / out)
-def sqrt(xp: XP, x: Operand) -> Array:
-    """Square root; its slope at 0 is infinite."""
-    return xp.sqrt(x)
+# -- functions that the libraries lack, or write less carefully ------------------------------------
 
 
 @op(cast="float", x=lambda g, out: g * -0.5 * out * out * out)
@@ -101,106 +117,10 @@ def rsqrt(xp: XP, x: Operand) -> Array:
     return 1.0 / xp.sqrt(x)
 
 
-# -- exponentials and trigonometry ----------------------------------------------------------------
-
-
-@op(cast="float", x=lambda g, out: g * out)
-def exp(xp: XP, x: Operand) -> Array:
-    """e^x."""
-    return xp.exp(x)
-
-
-@op(cast="float", x=lambda g, out: g * (out + 1.0))
-def expm1(xp: XP, x: Operand) -> Array:
-    """e^x - 1, exact near 0."""
-    return xp.expm1(x)
-
-
-@op(cast="float", x=lambda g, x: g / x)
-def log(xp: XP, x: Operand) -> Array:
-    """Natural logarithm."""
-    return xp.log(x)
-
-
-@op(cast="float", x=lambda g, x: g / (x + 1.0))
-def log1p(xp: XP, x: Operand) -> Array:
-    """log(1 + x), exact near 0."""
-    return xp.log1p(x)
-
-
-@op(cast="float", x=lambda g, x: g / (x * math.log(2.0)))
-def log2(xp: XP, x: Operand) -> Array:
-    """Logarithm to base 2."""
-    return xp.log2(x)
-
-
-@op(cast="float", x=lambda g, x: g / (x * math.log(10.0)))
-def log10(xp: XP, x: Operand) -> Array:
-    """Logarithm to base 10."""
-    return xp.log10(x)
-
-
-@op(cast="float", x=lambda g, x: g * cos(x))
-def sin(xp: XP, x: Operand) -> Array:
-    """Sine of x in radians."""
-    return xp.sin(x)
-
-
-@op(cast="float", x=lambda g, x: -g * sin(x))
-def cos(xp: XP, x: Operand) -> Array:
-    """Cosine of x in radians."""
-    return xp.cos(x)
-
-
-@op(cast="float", x=lambda g, out: g * (1.0 + out * out))
-def tan(xp: XP, x: Operand) -> Array:
-    """Tangent of x in radians."""
-    return xp.tan(x)
-
-
-@op(cast="float", x=lambda g, x: g * rsqrt(1.0 - x * x))
-def asin(xp: XP, x: Operand) -> Array:
-    """Inverse sine, in radians."""
-    return xp.arcsin(x)
-
-
-@op(cast="float", x=lambda g, x: -g * rsqrt(1.0 - x * x))
-def acos(xp: XP, x: Operand) -> Array:
-    """Inverse cosine, in radians."""
-    return xp.arccos(x)
-
-
-@op(cast="float", x=lambda g, x: g / (1.0 + x * x))
-def atan(xp: XP, x: Operand) -> Array:
-    """Inverse tangent, in radians."""
-    return xp.arctan(x)
-
-
-@op(cast="float", x=lambda g, x: g * cosh(x))
-def sinh(xp: XP, x: Operand) -> Array:
-    """Hyperbolic sine."""
-    return xp.sinh(x)
-
-
-@op(cast="float", x=lambda g, x: g * sinh(x))
-def cosh(xp: XP, x: Operand) -> Array:
-    """Hyperbolic cosine."""
-    return xp.cosh(x)
-
-
-@op(cast="float", x=lambda g, out: g * (1.0 - out * out))
-def tanh(xp: XP, x: Operand) -> Array:
-    """Hyperbolic tangent."""
-    return xp.tanh(x)
-
-
 @op(cast="float", x=lambda g, x: g * (2.0 / math.sqrt(math.pi)) * exp(-x * x))
 def erf(xp: XP, x: Operand) -> Array:
     """Error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
     return backend.of(x).erf(x)
-
-
-# -- activations ----------------------------------------------------------------------------------
 
 
 @op(cast="float", x=lambda g, out: g * out * (1.0 - out))
@@ -251,26 +171,6 @@ def gelu(x: Operand, approximate: str = "none") -> Tensor:
     return multiply(x, 0.5) * (tanh(inner) + 1.0)
 
 
-# -- choice ---------------------------------------------------------------------------------------
-
-
-def _larger_share(g: Any, mine: Any, other: Any) -> Any:
-    """The larger operand takes the gradient; a tie is shared in halves."""
-    return g * (mine > other) + g * (mine == other) * 0.5
-
-
-@op(a=lambda g, a, b: _larger_share(g, a, b), b=lambda g, a, b: _larger_share(g, b, a))
-def maximum(xp: XP, a: Operand, b: Operand) -> Array:
-    """The larger of a and b; equal ones share the gradient."""
-    return xp.maximum(a, b)
-
-
-@op(a=lambda g, a, b: _larger_share(g, b, a), b=lambda g, a, b: _larger_share(g, a, b))
-def minimum(xp: XP, a: Operand, b: Operand) -> Array:
-    """The smaller of a and b; equal ones share the gradient."""
-    return xp.minimum(a, b)
-
-
 def _clip_slope(g: Any, x: Any, min: float | None, max: float | None) -> Any:
     if min is not None:
         g = g * (x >= min)
@@ -296,72 +196,3 @@ def clip(x: Operand, min: Operand = None, max: Operand = None) -> Tensor:
 def where(xp: XP, condition: Operand, a: Operand, b: Operand) -> Array:
     """a where condition is true, else b."""
     return xp.where(condition, a, b)
-
-
-# -- comparisons: they carry no gradient ----------------------------------------------------------
-
-
-@op()
-def equal(xp: XP, a: Operand, b: Operand) -> Array:
-    """a == b, as a bool tensor."""
-    return xp.equal(a, b)
-
-
-@op()
-def not_equal(xp: XP, a: Operand, b: Operand) -> Array:
-    """a != b, as a bool tensor."""
-    return xp.not_equal(a, b)
-
-
-@op()
-def less(xp: XP, a: Operand, b: Operand) -> Array:
-    """a < b, as a bool tensor."""
-    return xp.less(a, b)
-
-
-@op()
-def less_equal(xp: XP, a: Operand, b: Operand) -> Array:
-    """a <= b, as a bool tensor."""
-    return xp.less_equal(a, b)
-
-
-@op()
-def greater(xp: XP, a: Operand, b: Operand) -> Array:
-    """a > b, as a bool tensor."""
-    return xp.greater(a, b)
-
-
-@op()
-def greater_equal(xp: XP, a: Operand, b: Operand) -> Array:
-    """a >= b, as a bool tensor."""
-    return xp.greater_equal(a, b)
-
-
-@op()
-def logical_and(xp: XP, a: Operand, b: Operand) -> Array:
-    """a and b, as a bool tensor."""
-    return xp.logical_and(a, b)
-
-
-@op()
-def logical_or(xp: XP, a: Operand, b: Operand) -> Array:
-    """a or b, as a bool tensor."""
-    return xp.logical_or(a, b)
-
-
-@op()
-def logical_not(xp: XP, x: Operand) -> Array:
-    """not x, as a bool tensor."""
-    return xp.logical_not(x)
-
-
-@op()
-def isnan(xp: XP, x: Operand) -> Array:
-    """Whether each element is nan."""
-    return xp.isnan(x)
-
-
-@op()
-def isfinite(xp: XP, x: Operand) -> Array:
-    """Whether each element is neither infinite nor nan."""
-    return xp.isfinite(x)

@@ -13,6 +13,10 @@ from ..operation import op
 from .elementwise import XP
 from .reduce import softmax
 
+__all__ = [
+    "linear", "softmax_cross_entropy",
+]  # fmt: skip
+
 
 def _weight_slope(g: Any, x: Any) -> Any:
     return g.reshape(-1, g.shape[-1]).T @ x.reshape(-1, x.shape[-1])

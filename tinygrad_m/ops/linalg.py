@@ -17,6 +17,10 @@ from .shape import diagonal, permute_dims, reshape
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
+__all__ = [
+    "einsum", "matmul", "norm", "outer", "tensordot", "trace",
+]  # fmt: skip
+
 
 def _matmul_left(g: Any, a: Any, b: Any) -> Any:
     if b.ndim == 1:

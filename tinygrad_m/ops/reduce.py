@@ -17,6 +17,12 @@ from .shape import broadcast_to, flip, tril, triu
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
+__all__ = [
+    "all", "any", "argmax", "argmin", "cumsum", "log_softmax", "logsumexp", "max", "mean", "min", "prod",
+    "softmax", "std", "sum", "var",
+]  # fmt: skip
+
+
 Axis: TypeAlias = int | tuple[int, ...] | None
 
 

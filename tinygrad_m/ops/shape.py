@@ -18,6 +18,13 @@ from .elementwise import XP
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
+__all__ = [
+    "argsort", "astype", "broadcast_to", "clone", "concat", "diag", "diagonal", "expand_dims", "flip",
+    "moveaxis", "pad", "permute_dims", "repeat", "reshape", "roll", "sort", "split", "squeeze", "stack",
+    "swapaxes", "take", "take_along_axis", "tile", "to_device", "transpose", "tril", "triu",
+]  # fmt: skip
+
+
 # -- shapes and axes ------------------------------------------------------------------------------
 
 
@@ -251,56 +258,49 @@ def diag(x: Operand, k: int = 0) -> Tensor:
 # -- indexing -------------------------------------------------------------------------------------
 
 
-def raw_index(index: Any, x: Any) -> Any:
-    """An index with Tensors and lists made arrays on x's device, int64 or bool, checked against x's shape."""
-    parts = index if isinstance(index, tuple) else (index,)
-    clean: list[Any] = []
-    for part in parts:
-        if isinstance(part, (list, np.ndarray, np.bool_, autograd.TensorType)) or hasattr(
-            part, "__cuda_array_interface__"
-        ):
-            array = (
-                part.data
-                if isinstance(part, autograd.TensorType)
-                else np.asarray(part)
-                if isinstance(part, (list, np.bool_))
-                else part
-            )
-            if array.size == 0 and isinstance(part, list):
-                array = array.astype(np.int64)
-            if array.dtype.kind not in "iub":
-                raise IndexError(f"an index must be integers or bools, got {array.dtype}: use .astype('int64')")
-            part = backend.put(array, x.device)
-        elif part is not None and part is not Ellipsis and not isinstance(part, (int, np.integer, slice, bool)):
-            raise IndexError(
-                f"an index is ints, slices, ..., None, integer or bool arrays, got {type(part).__name__} {part!r}"
-            )
-        clean.append(part)
+def raw_index(index: Any, x: Any) -> tuple[Any, ...]:
+    """An index whose Tensors, lists and arrays are arrays of its own on x's device: changing the original later
+    must not change the gradient. Integers are checked against x's shape where the library would not."""
+    parts = [_index_part(part) for part in (index if isinstance(index, tuple) else (index,))]
     if x.device != "cpu":
-        check_index(clean, x.shape)
-    return tuple(clean)
+        _check_index(parts, x.shape)
+    return tuple([backend.put(part, x.device) if hasattr(part, "dtype") else part for part in parts])
+
+
+def _index_part(part: Any) -> Any:
+    if part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)):
+        return part
+    if isinstance(part, autograd.TensorType):
+        part = part.data
+    elif isinstance(part, (list, np.bool_)):
+        part = np.asarray(part, dtype=None if np.size(part) else np.int64)
+    if getattr(part, "dtype", np.dtype(object)).kind not in "iub":
+        found = getattr(part, "dtype", type(part).__name__)
+        raise IndexError(f"an index is ints, slices, ..., None, integer or bool arrays, not {found}: {part!r}")
+    with backend.on(part):
+        return int(part) if part.ndim == 0 and part.dtype.kind in "iu" else part.copy()
 
 
 def _is_mask(part: Any) -> bool:
     return getattr(part, "dtype", None) == np.bool_
 
 
-def check_index(parts: Sequence[Any], shape: tuple[int, ...]) -> None:
+def _check_index(parts: Sequence[Any], shape: tuple[int, ...]) -> None:
     """CuPy wraps an integer index that is out of range without a word; NumPy's error, made here."""
-    consumed = [
-        p.ndim if _is_mask(p) else 0 if p is None or isinstance(p, bool) else 1 for p in parts if p is not Ellipsis
-    ]
+    given = [p for p in parts if p is not Ellipsis and p is not None and not isinstance(p, bool)]
+    consumed = sum(p.ndim if _is_mask(p) else 1 for p in given)
     axis = 0
     for part in parts:
         if part is Ellipsis:
-            axis += len(shape) - sum(consumed)
+            axis += len(shape) - consumed
         elif part is None or isinstance(part, bool):
-            pass
+            continue
         elif _is_mask(part):
             axis += part.ndim
         else:
             if hasattr(part, "dtype") and part.size and axis < len(shape):
-                low, high = int(part.min()), int(part.max())
+                with backend.on(part):
+                    low, high = int(part.min()), int(part.max())
                 if low < -shape[axis] or high >= shape[axis]:
                     bad = low if low < -shape[axis] else high
                     raise IndexError(f"index {bad} is out of bounds for axis {axis} with size {shape[axis]}")
@@ -323,7 +323,7 @@ def getitem(x: Operand, index: Any) -> Tensor:
     return _getitem(x, index=raw_index(index, x))
 
 
-@op(cast=None, g=lambda g, index: g[index])
+@op(cast=None, g=lambda grad, index: _getitem(grad, index=index))
 def scatter(xp: XP, g: Operand, index: Any = (), shape: tuple[int, ...] = ()) -> Array:
     """Zeros of `shape` with g added at `index`: the transpose of getitem. Equal indices add up."""
     out = xp.zeros(shape, g.dtype)
@@ -334,7 +334,7 @@ def scatter(xp: XP, g: Operand, index: Any = (), shape: tuple[int, ...] = ()) ->
     return out
 
 
-@op(x=lambda g, index: _assign(g, 0.0, index=index), value=lambda g, index: g[index])
+@op(x=lambda g, index: _assign(g, 0.0, index=index), value=lambda g, index: _getitem(g, index=index))
 def _assign(xp: XP, x: Operand, value: Operand, index: Any = ()) -> Array:
     out = x.copy()
     out[index] = value
