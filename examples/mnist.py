@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> float:
 
     if args.save:
         model.save(args.save)
-    if args.plot:
+    if args.plot and args.epochs:
         plot(args.plot, losses, accuracies, len(train), model, test_x, test_y, device)
     result = accuracies[-1] if accuracies else accuracy(model, test)
     seconds = time.perf_counter() - start
@@ -122,10 +122,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto: cuda if there is one)")
+    parser.add_argument("--device", default="auto", help="auto (cuda if there is one), cpu, cuda or cuda:N")
     parser.add_argument("--data", metavar="DIR", help="IDX files to use in place of the embedded MNIST")
     parser.add_argument("--save", metavar="FILE", help="write the trained weights (.npz)")
-    parser.add_argument("--plot", metavar="FILE", help="write a figure: curves, and digits it got wrong (.png)")
+    parser.add_argument(
+        "--plot", metavar="FILE", default="mnist.png", help="the figure (default mnist.png; '' for none)"
+    )
     args = parser.parse_args(argv)
     if args.momentum is not None and "momentum" not in OPTIMIZERS[args.optimizer][1]:
         parser.error(f"--momentum: {args.optimizer} has none; use momentum, nesterov or rmsprop-momentum")
@@ -157,21 +159,19 @@ def plot(
         guesses = np.concatenate([model(x).argmax(axis=1).numpy() for x in batches])
     wrong = np.flatnonzero(guesses != labels)[:24]
 
-    figure = plt.figure(figsize=(11, 4), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1.1, 1])
-    axes = left.subplots()
+    figure = plt.figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subfigures(1, 2)
+    upper, lower = left.subplots(2, 1, sharex=True)
     epochs = np.arange(1, len(losses) + 1) / per_epoch
-    axes.plot(epochs, losses, color="0.8", linewidth=0.5)
     width = max(1, len(losses) // 100)
     smooth = np.convolve(losses, np.ones(width) / width, "valid")
-    axes.plot(epochs[width - 1 :], smooth, color="tab:blue", label=f"training loss (mean of {width} steps)")
-    axes.set(xlabel="epoch", ylabel="training loss", yscale="log", title=f"test accuracy {accuracies[-1]:.2f} %")
-    twin = axes.twinx()
-    twin.plot(np.arange(1, len(accuracies) + 1), accuracies, "o-", color="tab:orange", label="test accuracy")
-    twin.set_ylabel("test accuracy, %")
-    lines = [*axes.get_lines()[1:], *twin.get_lines()]
-    axes.legend(lines, [str(line.get_label()) for line in lines], loc="center right")
-    right.suptitle(f"wrong: {(guesses != labels).sum()} of {len(labels)}; the first ones, seen as")
+    upper.plot(epochs, losses, color="0.85", linewidth=0.5, label="each step")
+    upper.plot(epochs[width - 1 :], smooth, color="tab:blue", label=f"mean of {width} steps")
+    upper.set(ylabel="training loss", yscale="log")
+    upper.legend()
+    lower.plot(np.arange(1, len(accuracies) + 1), accuracies, "o-", color="tab:orange")
+    lower.set(xlabel="epoch", ylabel="test accuracy, %", title=f"{accuracies[-1]:.2f} % at the end")
+    right.suptitle(f"{(guesses != labels).sum()} of {len(labels)} wrong: what it saw, and what it is")
     for k, cell in enumerate(right.subplots(4, 6).flat):
         cell.axis("off")
         if k < len(wrong):

@@ -7,26 +7,29 @@
 
 Read tensor.py, then ops/elementwise.py, operation.py and autograd.py: that is the whole engine."""
 
-from . import data, nn, ops, optim
+from . import creation, data, nn, ops, optim
 from .autograd import GraphError, enable_grad, grad, is_grad_enabled, no_grad
 from .backend import DeviceError, device_count, get_default_device, manual_seed, set_default_device
-from .creation import (
-    arange,
-    eye,
-    full,
-    full_like,
-    linspace,
-    ones,
-    ones_like,
-    rand,
-    randint,
-    randn,
-    uniform,
-    zeros,
-    zeros_like,
-)
-from .gradcheck import gradcheck
-from .ops import *  # noqa: F403  (every operation, by its NumPy or array API name)
+from .creation import *  # noqa: F403
+from .gradcheck import GradcheckError, gradcheck
+from .ops.conv import *  # noqa: F403  (every operation, by its NumPy or array API name)
+from .ops.elementwise import *  # noqa: F403
+from .ops.fused import *  # noqa: F403
+from .ops.linalg import *  # noqa: F403
+from .ops.reduce import *  # noqa: F403
+from .ops.shape import *  # noqa: F403
 from .tensor import Tensor, from_dlpack
 
 __version__ = "0.1.0"
+__all__ = [
+    "DeviceError", "GradcheckError", "GraphError", "Tensor", "data", "device_count", "enable_grad", "from_dlpack",
+    "get_default_device", "grad", "gradcheck", "is_grad_enabled", "manual_seed", "nn", "no_grad", "ops", "optim",
+    "set_default_device",
+]  # fmt: skip
+__all__ += creation.__all__
+__all__ += ops.elementwise.__all__
+__all__ += ops.reduce.__all__
+__all__ += ops.shape.__all__
+__all__ += ops.linalg.__all__
+__all__ += ops.fused.__all__
+__all__ += ops.conv.__all__

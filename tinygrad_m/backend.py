@@ -86,8 +86,8 @@ def parse(device: str | None) -> tuple[Backend, int]:
     """("cpu" | "cuda" | "cuda:1" | None for the default) -> backend and device index."""
     if device is None:
         device = _default
-    kind, _, number = device.partition(":") if isinstance(device, str) else ("", "", "")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or (kind == "cpu" and number not in ("", "0")):
+    kind, colon, number = device.partition(":") if isinstance(device, str) else ("", "", "")
+    if kind not in ("cpu", "cuda") or (colon and not number.isdecimal()) or (kind == "cpu" and number not in ("", "0")):
         raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', not {device!r}")
     if kind == "cpu":
         return CPU, 0

@@ -11,6 +11,11 @@ from . import backend
 from .ops.shape import flat_ints
 from .tensor import Tensor, _dtype, wrap
 
+__all__ = [
+    "arange", "eye", "full", "full_like", "linspace", "ones", "ones_like", "rand", "randint", "randn", "uniform",
+    "zeros", "zeros_like",
+]  # fmt: skip
+
 
 def _made(array: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
     """A Tensor of a fresh host array."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from . import autograd
+from . import autograd, backend
 from .tensor import Tensor
 
 
@@ -83,7 +83,7 @@ def _compare(
         analytic = np.zeros(x.shape) if g is None else g.numpy()
         flat = x.data.reshape(-1)  # a view: x was cloned, so it is contiguous
         for j in range(x.size):
-            with autograd.no_grad():
+            with autograd.no_grad(), backend.on(flat):
                 before = float(flat[j])
                 flat[j] = before + eps
                 up = scalar().item()

@@ -58,9 +58,19 @@ def op(
 
 
 def composed(function: F) -> F:
-    """Put a function made of operations into the registry: it needs no rule of its own."""
-    REGISTRY[getattr(function, "__name__", "")] = function
-    return function
+    """Put a function made of operations into the registry: it needs no rule of its own. Arguments that are named
+    x, a or b may be anything that a Tensor can be made of."""
+    names = [name in ("x", "a", "b") for name in inspect.signature(function).parameters]
+
+    @functools.wraps(function)
+    def call(*args: Any, **named: Any) -> Any:
+        if not isinstance(args[0] if args else None, autograd.TensorType) or (len(names) > 1 and names[1]):
+            pairs = zip(args, names + [False] * len(args), strict=False)
+            args = tuple([autograd.TensorType(v) if tensor and not hasattr(v, "shape") else v for v, tensor in pairs])
+        return function(*args, **named)
+
+    REGISTRY[call.__name__] = call
+    return call  # type: ignore[return-value]
 
 
 class Op:
@@ -131,7 +141,7 @@ class Op:
                     out = self.forward(backend.of(first).xp, *values, **attrs)
         except (TypeError, ValueError, IndexError) as error:
             raise self._explain(error, args) from error
-        if type(out) is not type(first):  # a full reduction gives NumPy's scalar
+        if isinstance(out, np.generic):  # a full reduction gives NumPy's scalar
             out = np.asarray(out)
         result = autograd.wrap(out)
         if out is first or (out.base is not None and (out.base is first or out.base is first.base)):

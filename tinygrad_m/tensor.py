@@ -399,11 +399,10 @@ def _as_array(data: Any, dtype: Any) -> Array:
     if isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__cuda_array_interface__"):
         _dtype(data.dtype)
         backend.of(data)
-        return (
-            np.array(data, dtype=wanted)
-            if isinstance(data, (np.ndarray, np.generic))
-            else data.astype(wanted or data.dtype)
-        )
+        if isinstance(data, (np.ndarray, np.generic)):
+            return np.array(data, dtype=wanted)
+        with backend.on(data):
+            return data.astype(wanted or data.dtype)
     if isinstance(data, (str, bytes)) or data is None:
         raise TypeError(f"a tensor is made of numbers, arrays or nested lists, not {data!r}")
     if isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) for x in data):
@@ -430,7 +429,9 @@ def _on_device(value: Any, like: Tensor) -> Any:
         return value.data
     if isinstance(value, (bool, int, float)):
         return value
-    return backend.put(np.asarray(value), like.device)
+    if not hasattr(value, "__cuda_array_interface__"):
+        value = np.asarray(value)
+    return backend.put(value, like.device)
 
 
 def _bools(sign: str, value: Any) -> Any:

@@ -1,97 +1,110 @@
 """Convolution and pooling over images (N, C, H, W). A convolution is one matrix product with the image's
 windows laid out as columns; activations are channel-first in memory, (C, N, H, W) behind the logical order,
-so that the product's result needs no transposition. The three functions conv2d, _conv_input and _conv_weight
+so that the product's result needs no transposition. The three functions _conv, _conv_input and _conv_weight
 are each linear in both arguments, and each one's rules are the other two: derivatives of every order."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import autograd
 from ..autograd import Operand
 from ..backend import Array
-from ..operation import op
+from ..operation import composed, op
 from .elementwise import XP
 
-__all__ = [
-    "avg_pool2d", "conv2d", "max_pool2d",
-]  # fmt: skip
+if TYPE_CHECKING:
+    from ..tensor import Tensor
 
+__all__ = ["avg_pool2d", "conv2d", "max_pool2d"]
 
 Pair = tuple[int, int]
 
 
-def out_size(n: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """Windows along one axis: (n + 2 padding - dilation (kernel - 1) - 1) / stride + 1, rounded down."""
-    return (n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+class Windows(NamedTuple):
+    """How windows of a kernel slide over an image: each a pair for height and width."""
+
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+
+    def out_size(self, image: tuple[int, ...]) -> Pair:
+        """How many fit: (n + 2 padding - dilation (kernel - 1) - 1) / stride + 1 each way, rounded down."""
+        sizes = zip(image[2:], *self, strict=True)
+        oh, ow = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes]
+        if len(image) != 4 or oh < 1 or ow < 1:
+            raise ValueError(f"no window fits: {self} on images {image}, which should be (N, C, H, W)")
+        return oh, ow
+
+    def places(self, oh: int, ow: int) -> Iterator[tuple[int, int, Any]]:
+        """For each place (i, j) of the kernel: which pixels of the padded image it meets, over all windows."""
+        for i in range(self.kernel[0]):
+            for j in range(self.kernel[1]):
+                top, left = i * self.dilation[0], j * self.dilation[1]
+                rows = slice(top, top + (oh - 1) * self.stride[0] + 1, self.stride[0])
+                yield i, j, (..., rows, slice(left, left + (ow - 1) * self.stride[1] + 1, self.stride[1]))
+
+    def pad(self, xp: XP, x: Array, value: float = 0.0) -> Array:
+        """(N, C, H, W) -> (C, N, H + 2p, W + 2q)."""
+        image = self.blank(xp, x.shape, x.dtype, value) if any(self.padding) else None
+        if image is None:
+            return x.transpose(1, 0, 2, 3)
+        self.inner(image)[...] = x
+        return image
+
+    def blank(self, xp: XP, shape: tuple[int, ...], dtype: Any, value: float = 0.0) -> Array:
+        """A padded image (C, N, H + 2p, W + 2q) of one value, for images of `shape`."""
+        (n, c, h, w), (p, q) = shape, self.padding
+        return xp.full((c, n, h + 2 * p, w + 2 * q), value, dtype)
+
+    def inner(self, image: Array) -> Array:
+        """The view (N, C, H, W) of a padded image without its padding."""
+        (h, w), (p, q) = image.shape[2:], self.padding
+        return image[:, :, p : h - p, q : w - q].transpose(1, 0, 2, 3)
 
 
-def _windows(height: int, width: int, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
-    """For each kernel place (i, j): the slices of the padded image that it meets, height and width of the result."""
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
-            top, left = i * dilation[0], j * dilation[1]
-            rows = slice(top, top + (height - 1) * stride[0] + 1, stride[0])
-            cols = slice(left, left + (width - 1) * stride[1] + 1, stride[1])
-            yield i, j, (slice(None), slice(None), rows, cols)
+# -- convolution ----------------------------------------------------------------------------------
 
 
-def _padded(xp: XP, x: Array, padding: Pair, value: float) -> Array:
-    """(N, C, H, W) -> (C, N, H + 2p, W + 2q), contiguous."""
-    x = x.transpose(1, 0, 2, 3)
-    if padding == (0, 0):
-        return x
-    c, n, h, w = x.shape
-    out = xp.full((c, n, h + 2 * padding[0], w + 2 * padding[1]), value, x.dtype)
-    out[:, :, padding[0] : padding[0] + h, padding[1] : padding[1] + w] = x
-    return out
+@composed
+def conv2d(
+    x: Operand, weight: Operand, bias: Operand = None, stride: Pair = (1, 1), padding: Pair = (0, 0),
+    dilation: Pair = (1, 1), groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """Cross-correlation: x (N, C, H, W), weight (O, C/groups, kh, kw), bias (O,) or None -> (N, O, oh, ow)."""
+    o, c, *kernel = weight.shape if len(weight.shape) == 4 else (0, 0)
+    if len(x.shape) != 4 or o == 0 or x.shape[1] != c * groups or o % groups:
+        raise ValueError(
+            f"conv2d: images {x.shape} must be (N, C, H, W), with C = {groups} groups x weight.shape[1]; the weight "
+            f"{weight.shape} must be (O, C/groups, kh, kw), its O outputs a multiple of groups"
+        )
+    return _conv(x, weight, bias, windows=Windows(tuple(kernel), stride, padding, dilation), groups=groups)
 
 
-def _columns(
-    xp: XP, x: Array, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> tuple[Array, Any]:
-    """The windows as columns: (groups, C/groups * kh * kw, N * oh * ow), and (oh, ow)."""
-    n, c, h, w = x.shape
-    oh = out_size(h, kernel[0], stride[0], padding[0], dilation[0])
-    ow = out_size(w, kernel[1], stride[1], padding[1], dilation[1])
-    image = _padded(xp, x, padding, 0.0)
-    columns = xp.empty((c, *kernel, n, oh, ow), x.dtype)
-    for i, j, window in _windows(oh, ow, kernel, stride, dilation):
-        columns[:, i, j] = image[window]
-    return columns.reshape(groups, c // groups * kernel[0] * kernel[1], n * oh * ow), (oh, ow)
+def _columns(xp: XP, x: Array, windows: Windows, groups: int) -> tuple[Array, Pair]:
+    """All windows as columns (groups, C/groups * kh * kw, N * oh * ow), and (oh, ow)."""
+    oh, ow = windows.out_size(x.shape)
+    image = windows.pad(xp, x)
+    columns = xp.empty((x.shape[1], *windows.kernel, x.shape[0], oh, ow), x.dtype)
+    for i, j, place in windows.places(oh, ow):
+        columns[:, i, j] = image[place]
+    return columns.reshape(groups, -1, x.shape[0] * oh * ow), (oh, ow)
+
+
+def _rows(g: Array, groups: int) -> Array:
+    """(N, O, oh, ow) -> (groups, O/groups, N * oh * ow)."""
+    return g.transpose(1, 0, 2, 3).reshape(groups, g.shape[1] // groups, -1)
 
 
 @op(
-    x=lambda g, weight, shape, stride, padding, dilation, groups: _conv_input(
-        g, weight, size=shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups
-    ),
-    weight=lambda g, x, shape, stride, padding, dilation, groups: _conv_weight(
-        g, x, kernel=shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups
-    ),
+    x=lambda g, weight, shape, windows, groups: _conv_input(g, weight, size=shape, windows=windows, groups=groups),
+    weight=lambda g, x, windows, groups: _conv_weight(g, x, windows=windows, groups=groups),
     bias=lambda g: g.sum(axis=(0, 2, 3)),
 )
-def conv2d(
-    xp: XP,
-    x: Operand,
-    weight: Operand,
-    bias: Operand,
-    stride: Pair = (1, 1),
-    padding: Pair = (0, 0),
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-) -> Array:
-    """Cross-correlation: x (N, C, H, W), weight (O, C/groups, kh, kw), bias (O,) or None -> (N, O, oh, ow)."""
-    if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
-        raise ValueError(
-            f"the image {x.shape} must be (N, C, H, W) with C = weight.shape[1] * groups of the weight {weight.shape}, "
-            f"groups {groups}, which must divide the weight's {weight.shape[0]} outputs"
-        )
-    columns, (oh, ow) = _columns(xp, x, weight.shape[2:], stride, padding, dilation, groups)
-    if oh < 1 or ow < 1:
-        raise ValueError(
-            f"a kernel {weight.shape[2:]} with dilation {dilation} is larger than the image {x.shape[2:]} "
-            f"padded by {padding}"
-        )
+def _conv(xp: XP, x: Operand, weight: Operand, bias: Operand, windows: Any = None, groups: int = 1) -> Array:
+    columns, (oh, ow) = _columns(xp, x, windows, groups)
     out = xp.matmul(weight.reshape(groups, weight.shape[0] // groups, -1), columns)
     out = out.reshape(weight.shape[0], x.shape[0], oh, ow)
     if bias is not None:
@@ -100,59 +113,28 @@ def conv2d(
 
 
 @op(
-    g=lambda g, weight, stride, padding, dilation, groups: conv2d(
-        g, weight, None, stride=stride, padding=padding, dilation=dilation, groups=groups
-    ),
-    weight=lambda grad, g, shape, stride, padding, dilation, groups: _conv_weight(
-        g, grad, kernel=shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups
-    ),
+    g=lambda grad, weight, windows, groups: _conv(grad, weight, None, windows=windows, groups=groups),
+    weight=lambda grad, g, windows, groups: _conv_weight(g, grad, windows=windows, groups=groups),
 )
-def _conv_input(
-    xp: XP,
-    g: Operand,
-    weight: Operand,
-    size: Pair = (1, 1),
-    stride: Pair = (1, 1),
-    padding: Pair = (0, 0),
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-) -> Array:
-    """The transpose of conv2d in its image (H, W = size): what each output pixel gives back to its window."""
-    n, o, oh, ow = g.shape
-    c, kernel = weight.shape[1] * groups, weight.shape[2:]
-    rows = g.transpose(1, 0, 2, 3).reshape(groups, o // groups, n * oh * ow)
-    columns = xp.matmul(weight.reshape(groups, o // groups, -1).swapaxes(1, 2), rows)
-    columns = columns.reshape(c, *kernel, n, oh, ow)
-    image = xp.zeros((c, n, size[0] + 2 * padding[0], size[1] + 2 * padding[1]), g.dtype)
-    for i, j, window in _windows(oh, ow, kernel, stride, dilation):
-        image[window] += columns[:, i, j]
-    inner = image[:, :, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
-    return inner.transpose(1, 0, 2, 3)
+def _conv_input(xp: XP, g: Operand, weight: Operand, size: Any = None, windows: Any = None, groups: int = 1) -> Array:
+    """The transpose of _conv in its image (of shape `size`): what each output gives back to its window."""
+    image = windows.blank(xp, size, g.dtype)
+    columns = xp.matmul(weight.reshape(groups, weight.shape[0] // groups, -1).swapaxes(1, 2), _rows(g, groups))
+    columns = columns.reshape(size[1], *windows.kernel, size[0], *g.shape[2:])
+    for i, j, place in windows.places(*g.shape[2:]):
+        image[place] += columns[:, i, j]
+    return windows.inner(image)
 
 
 @op(
-    g=lambda grad, x, stride, padding, dilation, groups: conv2d(
-        x, grad, None, stride=stride, padding=padding, dilation=dilation, groups=groups
-    ),
-    x=lambda grad, g, shape, stride, padding, dilation, groups: _conv_input(
-        g, grad, size=shape[2:], stride=stride, padding=padding, dilation=dilation, groups=groups
-    ),
+    g=lambda grad, x, windows, groups: _conv(x, grad, None, windows=windows, groups=groups),
+    x=lambda grad, g, shape, windows, groups: _conv_input(g, grad, size=shape, windows=windows, groups=groups),
 )
-def _conv_weight(
-    xp: XP,
-    g: Operand,
-    x: Operand,
-    kernel: Pair = (1, 1),
-    stride: Pair = (1, 1),
-    padding: Pair = (0, 0),
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-) -> Array:
-    """The transpose of conv2d in its weight: each output pixel times the window that it saw."""
-    columns, (oh, ow) = _columns(xp, x, kernel, stride, padding, dilation, groups)
-    o = g.shape[1]
-    rows = g.transpose(1, 0, 2, 3).reshape(groups, o // groups, -1)
-    return xp.matmul(rows, columns.swapaxes(1, 2)).reshape(o, x.shape[1] // groups, *kernel)
+def _conv_weight(xp: XP, g: Operand, x: Operand, windows: Any = None, groups: int = 1) -> Array:
+    """The transpose of _conv in its weight: each output times the window that it saw."""
+    columns, _ = _columns(xp, x, windows, groups)
+    product = xp.matmul(_rows(g, groups), columns.swapaxes(1, 2))
+    return product.reshape(g.shape[1], x.shape[1] // groups, *windows.kernel)
 
 
 # -- pooling --------------------------------------------------------------------------------------
@@ -163,116 +145,75 @@ def hold(x: Any) -> Any:
     return x.detach() if isinstance(x, autograd.TensorType) else x
 
 
-def _pool_shape(x: Array, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> Pair:
-    if x.ndim != 4:
-        raise ValueError(f"pooling takes images (N, C, H, W), got shape {x.shape}")
-    if 2 * padding[0] > kernel[0] or 2 * padding[1] > kernel[1]:
-        raise ValueError(f"padding {padding} must be at most half the kernel {kernel}")
-    oh = out_size(x.shape[2], kernel[0], stride[0], padding[0], dilation[0])
-    ow = out_size(x.shape[3], kernel[1], stride[1], padding[1], dilation[1])
-    if oh < 1 or ow < 1:
-        raise ValueError(f"a window {kernel} is larger than the image {x.shape[2:]} padded by {padding}")
-    return oh, ow
-
-
-@op(
-    x=lambda g, out, x, kernel, stride, padding, dilation: _max_scatter(
-        g, hold(x), hold(out), kernel=kernel, stride=stride, padding=padding, dilation=dilation
-    )
-)
+@composed
 def max_pool2d(
-    xp: XP, x: Operand, kernel: Pair = (2, 2), stride: Pair = (2, 2), padding: Pair = (0, 0), dilation: Pair = (1, 1)
-) -> Array:
+    x: Operand, kernel: Pair = (2, 2), stride: Pair = (2, 2), padding: Pair = (0, 0), dilation: Pair = (1, 1)
+) -> Tensor:
     """The largest of each window, (N, C, H, W) -> (N, C, oh, ow); of equal ones the first takes the gradient."""
-    oh, ow = _pool_shape(x, kernel, stride, padding, dilation)
-    image = _padded(xp, x, padding, -float("inf"))
-    out: Any = None
-    for _, _, window in _windows(oh, ow, kernel, stride, dilation):
-        out = image[window].copy() if out is None else xp.maximum(out, image[window], out=out)
+    return _max_pool(x, windows=Windows(kernel, stride, padding, dilation))
+
+
+@op(x=lambda g, out, x, windows: _max_scatter(g, hold(x), hold(out), windows=windows))
+def _max_pool(xp: XP, x: Operand, windows: Any = None) -> Array:
+    oh, ow = windows.out_size(x.shape)
+    image = windows.pad(xp, x, -float("inf"))
+    out = xp.full((x.shape[1], x.shape[0], oh, ow), -float("inf"), x.dtype)
+    for _, _, place in windows.places(oh, ow):
+        xp.maximum(out, image[place], out=out)
     return out.transpose(1, 0, 2, 3)
 
 
-def _firsts(xp: XP, x: Array, out: Array, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Any:
-    """For each place of the window: its slices of the padded image, and where the maximum is taken from it."""
-    image, out = _padded(xp, x, padding, -float("inf")), out.transpose(1, 0, 2, 3)
+def _winners(xp: XP, x: Array, out: Array, windows: Windows) -> Iterator[tuple[Any, Array]]:
+    """For each place of the window: its pixels, and in which windows the maximum is taken from there."""
+    image, out = windows.pad(xp, x, -float("inf")), out.transpose(1, 0, 2, 3)
     free = xp.ones(out.shape, bool)
-    for _, _, window in _windows(out.shape[2], out.shape[3], kernel, stride, dilation):
-        hit = (image[window] == out) & free
+    for _, _, place in windows.places(*out.shape[2:]):
+        hit = (image[place] == out) & free
         free &= ~hit
-        yield window, hit
+        yield place, hit
 
 
-@op(
-    g=lambda grad, x, out_, kernel, stride, padding, dilation: _max_gather(
-        grad, x, out_, kernel=kernel, stride=stride, padding=padding, dilation=dilation
-    )
-)
-def _max_scatter(
-    xp: XP,
-    g: Operand,
-    x: Operand,
-    out_: Operand,
-    kernel: Pair = (2, 2),
-    stride: Pair = (2, 2),
-    padding: Pair = (0, 0),
-    dilation: Pair = (1, 1),
-) -> Array:
-    """Each window's gradient to the place of its maximum."""
-    n, c, h, w = x.shape
-    image = xp.zeros((c, n, h + 2 * padding[0], w + 2 * padding[1]), g.dtype)
-    g = g.transpose(1, 0, 2, 3)
-    for window, hit in _firsts(xp, x, out_, kernel, stride, padding, dilation):
-        image[window] += g * hit
-    return image[:, :, padding[0] : padding[0] + h, padding[1] : padding[1] + w].transpose(1, 0, 2, 3)
+@op(g=lambda grad, x, top, windows: _max_gather(grad, x, top, windows=windows))
+def _max_scatter(xp: XP, g: Operand, x: Operand, top: Operand, windows: Any = None) -> Array:
+    """Each window's gradient to the place of its maximum `top`."""
+    image, g = windows.blank(xp, x.shape, g.dtype), g.transpose(1, 0, 2, 3)
+    for place, hit in _winners(xp, x, top, windows):
+        image[place] += g * hit
+    return windows.inner(image)
 
 
-@op(
-    g=lambda grad, x, out_, kernel, stride, padding, dilation: _max_scatter(
-        grad, x, out_, kernel=kernel, stride=stride, padding=padding, dilation=dilation
-    )
-)
-def _max_gather(
-    xp: XP,
-    g: Operand,
-    x: Operand,
-    out_: Operand,
-    kernel: Pair = (2, 2),
-    stride: Pair = (2, 2),
-    padding: Pair = (0, 0),
-    dilation: Pair = (1, 1),
-) -> Array:
-    """The transpose of _max_scatter: from an image, what stands at each window's maximum."""
-    image = _padded(xp, g, padding, 0.0)
-    total = xp.zeros((out_.shape[1], out_.shape[0], *out_.shape[2:]), g.dtype)
-    for window, hit in _firsts(xp, x, out_, kernel, stride, padding, dilation):
-        total += image[window] * hit
+@op(g=lambda grad, x, top, windows: _max_scatter(grad, x, top, windows=windows))
+def _max_gather(xp: XP, g: Operand, x: Operand, top: Operand, windows: Any = None) -> Array:
+    """The transpose of _max_scatter: from an image, what stands where each window of x has its maximum."""
+    image = windows.pad(xp, g)
+    total = xp.zeros((top.shape[1], top.shape[0], *top.shape[2:]), g.dtype)
+    for place, hit in _winners(xp, x, top, windows):
+        total += image[place] * hit
     return total.transpose(1, 0, 2, 3)
 
 
-@op(
-    x=lambda g, shape, kernel, stride, padding: _avg_scatter(
-        g, size=shape[2:], kernel=kernel, stride=stride, padding=padding
-    )
-)
-def avg_pool2d(xp: XP, x: Operand, kernel: Pair = (2, 2), stride: Pair = (2, 2), padding: Pair = (0, 0)) -> Array:
+@composed
+def avg_pool2d(x: Operand, kernel: Pair = (2, 2), stride: Pair = (2, 2), padding: Pair = (0, 0)) -> Tensor:
     """The mean of each window, (N, C, H, W) -> (N, C, oh, ow); padding counts as zeros."""
-    oh, ow = _pool_shape(x, kernel, stride, padding)
-    image = _padded(xp, x, padding, 0.0)
-    total = xp.zeros((image.shape[0], image.shape[1], oh, ow), x.dtype)
-    for _, _, window in _windows(oh, ow, kernel, stride, (1, 1)):
-        total += image[window]
-    total *= 1.0 / (kernel[0] * kernel[1])
+    return _avg_pool(x, windows=Windows(kernel, stride, padding))
+
+
+@op(x=lambda g, shape, windows: _avg_scatter(g, size=shape, windows=windows))
+def _avg_pool(xp: XP, x: Operand, windows: Any = None) -> Array:
+    oh, ow = windows.out_size(x.shape)
+    image = windows.pad(xp, x)
+    total = xp.zeros((x.shape[1], x.shape[0], oh, ow), x.dtype)
+    for _, _, place in windows.places(oh, ow):
+        total += image[place]
+    total *= 1.0 / (windows.kernel[0] * windows.kernel[1])
     return total.transpose(1, 0, 2, 3)
 
 
-@op(g=lambda grad, kernel, stride, padding: avg_pool2d(grad, kernel=kernel, stride=stride, padding=padding))
-def _avg_scatter(
-    xp: XP, g: Operand, size: Pair = (1, 1), kernel: Pair = (2, 2), stride: Pair = (2, 2), padding: Pair = (0, 0)
-) -> Array:
-    """The transpose of avg_pool2d: each output's share to all places of its window."""
-    n, c, oh, ow = g.shape
-    image = xp.zeros((c, n, size[0] + 2 * padding[0], size[1] + 2 * padding[1]), g.dtype)
-    share = g.transpose(1, 0, 2, 3) * (1.0 / (kernel[0] * kernel[1]))
-    for _, _, window in _windows(oh, ow, kernel, stride, (1, 1)):
-        image[window] += share
-    return image[:, :, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]].transpose(1, 0, 2, 3)
+@op(g=lambda grad, windows: _avg_pool(grad, windows=windows))
+def _avg_scatter(xp: XP, g: Operand, size: Any = None, windows: Any = None) -> Array:
+    """The transpose of _avg_pool: each output's share to all places of its window."""
+    image = windows.blank(xp, size, g.dtype)
+    share = g.transpose(1, 0, 2, 3) * (1.0 / (windows.kernel[0] * windows.kernel[1]))
+    for _, _, place in windows.places(*g.shape[2:]):
+        image[place] += share
+    return windows.inner(image)

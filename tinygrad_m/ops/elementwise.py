@@ -195,4 +195,4 @@ def clip(x: Operand, min: Operand = None, max: Operand = None) -> Tensor:
 @op(a=lambda g, condition: where(condition, g, 0.0), b=lambda g, condition: where(condition, 0.0, g))
 def where(xp: XP, condition: Operand, a: Operand, b: Operand) -> Array:
     """a where condition is true, else b."""
-    return xp.where(condition, a, b)
+    return xp.where(condition if hasattr(condition, "dtype") else xp.asarray(bool(condition)), a, b)

@@ -252,7 +252,7 @@ def diag(x: Operand, k: int = 0) -> Tensor:
         raise ValueError(f"diag takes a vector or a matrix, not shape {x.shape}")
     n = x.shape[0] + abs(k)
     rows = np.arange(x.shape[0]) - min(k, 0)
-    return scatter(x, index=raw_index((rows, rows + k), x), shape=(n, n))
+    return scatter(x, index=raw_index((rows, rows + k), x), shape=(n, n), once=True)
 
 
 # -- indexing -------------------------------------------------------------------------------------
@@ -300,15 +300,16 @@ def _check_index(parts: Sequence[Any], shape: tuple[int, ...]) -> None:
         else:
             if hasattr(part, "dtype") and part.size and axis < len(shape):
                 with backend.on(part):
-                    low, high = int(part.min()), int(part.max())
-                if low < -shape[axis] or high >= shape[axis]:
-                    bad = low if low < -shape[axis] else high
+                    wrong = (part < -shape[axis]) | (part >= shape[axis])
+                    bad = int(part[wrong][0]) if bool(wrong.any()) else None
+                if bad is not None:
                     raise IndexError(f"index {bad} is out of bounds for axis {axis} with size {shape[axis]}")
             axis += 1
 
 
 def _fancy(index: tuple[Any, ...]) -> bool:
-    return any(hasattr(part, "dtype") and part.ndim for part in index)
+    """Whether integer arrays are in it: then it may name an element twice."""
+    return any(hasattr(part, "dtype") and part.ndim and not _is_mask(part) for part in index)
 
 
 @op(cast=None, x=lambda g, shape, index: scatter(g, index=index, shape=shape))
@@ -324,10 +325,11 @@ def getitem(x: Operand, index: Any) -> Tensor:
 
 
 @op(cast=None, g=lambda grad, index: _getitem(grad, index=index))
-def scatter(xp: XP, g: Operand, index: Any = (), shape: tuple[int, ...] = ()) -> Array:
-    """Zeros of `shape` with g added at `index`: the transpose of getitem. Equal indices add up."""
+def scatter(xp: XP, g: Operand, index: Any = (), shape: tuple[int, ...] = (), once: bool = False) -> Array:
+    """Zeros of `shape` with g added at `index`: the transpose of getitem. Equal indices add up; `once` promises
+    that there are none."""
     out = xp.zeros(shape, g.dtype)
-    if _fancy(index):
+    if _fancy(index) and not once:
         xp.add.at(out, index, g)
     else:
         out[index] = g
@@ -353,6 +355,13 @@ def assign(x: Operand, index: Any, value: Operand) -> Tensor:
     return _assign(x, value, index=raw)
 
 
+def _index_array(indices: Any) -> Array:
+    """Tensor, array of either library, or list -> an array, where it is."""
+    if isinstance(indices, autograd.TensorType):
+        return indices.data
+    return indices if hasattr(indices, "dtype") else np.asarray(indices)
+
+
 @composed
 def take(x: Operand, indices: Operand, axis: int | None = None) -> Tensor:
     """Elements at integer `indices` along an axis (None: of the flattened tensor), as numpy.take."""
@@ -360,7 +369,7 @@ def take(x: Operand, indices: Operand, axis: int | None = None) -> Tensor:
         x, axis = reshape(x, -1), 0
     if isinstance(indices, (int, np.integer)):
         return getitem(x, (slice(None),) * (axis % len(x.shape)) + (int(indices),))
-    index = indices.data if isinstance(indices, autograd.TensorType) else np.asarray(indices)
+    index = _index_array(indices)
     return getitem(
         x, (slice(None),) * (axis % len(x.shape)) + (index.astype(np.int64) if index.dtype.kind == "b" else index,)
     )
@@ -369,7 +378,7 @@ def take(x: Operand, indices: Operand, axis: int | None = None) -> Tensor:
 @composed
 def take_along_axis(x: Operand, indices: Operand, axis: int = -1) -> Tensor:
     """x[i, indices[i, j]] for axis=1 and so on, as numpy.take_along_axis. `indices` broadcasts against x."""
-    index = indices.data if isinstance(indices, autograd.TensorType) else np.asarray(indices)
+    index = _index_array(indices)
     ndim = len(x.shape)
     if index.ndim != ndim or index.dtype.kind not in "iu":
         raise ValueError(

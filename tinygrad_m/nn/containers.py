@@ -1,0 +1,140 @@
+"""Modules made of modules: Sequential runs them one after the other; ModuleList and ModuleDict only hold them,
+under PyTorch's names (a plain list or dict in an attribute does as well). Read layers.py next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
+
+from .module import Module
+
+
+class _Container(Module):
+    """Modules held as attributes named "0", "1", ... or by keys; so a parameter is called "0.weight"."""
+
+    def _held(self) -> dict[str, Module]:
+        """name -> module in order; a module that is held twice stands there twice."""
+        return {name: x for name, x in vars(self).items() if isinstance(x, Module)}
+
+    def _put(self, name: str, module: Any) -> None:
+        kind = type(self).__name__
+        if isinstance(module, type) and issubclass(module, Module):
+            made = f"{module.__name__}(...)"
+            raise TypeError(f"{kind}: item {name!r} is the class {module.__name__}: make a module of it, {made}")
+        if not isinstance(module, Module):
+            hint = ""
+            if isinstance(module, (list, tuple)):
+                hint = f": unpack it, as in {kind}(*layers)"
+            elif callable(module):
+                hint = ": for a function such as relu there is a module, nn.ReLU()"
+            raise TypeError(f"{kind}: item {name!r} must be a Module, not {type(module).__name__}{hint}")
+        if not isinstance(name, str) or name == "" or "." in name or hasattr(type(self), name):
+            raise ValueError(f"{kind}: the key {name!r} must be a string without '.', and no attribute of every {kind}")
+        setattr(self, name, module)
+
+    def __len__(self) -> int:
+        return len(self._held())
+
+
+class _Numbered(_Container):
+    """A container whose items have numbers."""
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._held().values())
+
+    def __getitem__(self, index: int | slice) -> Any:
+        items = list(self._held().items())
+        return self._part(items[index]) if isinstance(index, slice) else items[index][1]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self._put(list(self._held())[index], module)
+
+    def __delitem__(self, index: int) -> None:
+        items = list(self)
+        del items[index]
+        for name in self._held():
+            delattr(self, name)
+        for module in items:
+            self.append(module)
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end. Returns self."""
+        self._put(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add modules at the end. Returns self."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def _part(self, items: list[tuple[str, Module]]) -> Any:
+        """What a slice gives: a new container of the same modules."""
+        raise NotImplementedError
+
+
+class Sequential(_Numbered):
+    """Modules that run one after the other: Sequential(a, b)(x) is b(a(x)). Or by names: Sequential({"a": a})."""
+
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        named = modules[0] if len(modules) == 1 and isinstance(modules[0], Mapping) else dict(enumerate(modules))
+        for name, module in named.items():
+            self._put(str(name), module)
+
+    def _part(self, items: list[tuple[str, Module]]) -> Sequential:
+        return Sequential(dict(items))
+
+    def forward(self, x: Any) -> Any:
+        """x through all of them."""
+        for module in self:
+            x = module(x)
+        return x
+
+
+class ModuleList(_Numbered):
+    """A list of modules. It has no forward(): loop over it in your own."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.extend(modules)
+
+    def _part(self, items: list[tuple[str, Module]]) -> ModuleList:
+        return ModuleList(module for _, module in items)
+
+
+class ModuleDict(_Container):
+    """Modules by keys, in the order in which they were put in. It has no forward(): name them in your own."""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        for name, module in (modules or {}).items():
+            self._put(name, module)
+
+    def __getitem__(self, key: str) -> Module:
+        held = self._held()
+        if key not in held:
+            raise KeyError(f"ModuleDict has no {key!r}, only {list(held)}")
+        return held[key]
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        self._put(key, module)
+
+    def __delitem__(self, key: str) -> None:
+        self[key]  # an error that lists the keys
+        delattr(self, key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._held()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held())
+
+    def keys(self) -> Iterable[str]:
+        """The keys, in order."""
+        return self._held().keys()
+
+    def values(self) -> Iterable[Module]:
+        """The modules, in order."""
+        return self._held().values()
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        """(key, module), in order."""
+        return self._held().items()

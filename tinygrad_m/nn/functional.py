@@ -1,0 +1,285 @@
+"""Layers and losses as functions: what a layer computes when its weights are given as arguments. `import
+tinygrad_m.nn.functional as F` lets you write forward() in formulas. Each is composed of operations in ../ops, so all
+have derivatives of every order. The losses come from losses.py; layers.py holds the weights."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from .. import backend, ops
+from ..autograd import no_grad
+from ..creation import arange, ones
+from ..ops import gelu, relu, sigmoid, silu, tanh
+from ..tensor import Tensor, wrap
+from .losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    mse_loss,
+    multi_margin_loss,
+    nll_loss,
+    plain_cross_entropy,
+    smooth_l1_loss,
+    soft_margin_loss,
+)
+
+__all__ = [
+    "avg_pool2d", "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv2d", "cross_entropy",
+    "dropout", "elu", "embedding", "flatten", "gelu", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss",
+    "layer_norm", "leaky_relu", "linear", "log_softmax", "margin_ranking_loss", "max_pool2d", "mse_loss",
+    "multi_margin_loss", "nll_loss", "one_hot", "plain_cross_entropy", "relu", "sigmoid", "silu", "smooth_l1_loss",
+    "soft_margin_loss", "softmax", "softplus", "tanh",
+]  # fmt: skip
+
+# -- activations (relu, sigmoid, tanh, silu and gelu are operations as they are) -------------------
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """x where x > 0, else negative_slope x (Maas et al., 2013)."""
+    return ops.leaky_relu(input, negative_slope=float(negative_slope))
+
+
+def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, else alpha (e^x - 1) (Clevert et al., 2015, arXiv:1511.07289)."""
+    return ops.elu(input, alpha=float(alpha))
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + e^(beta x)) / beta: a smooth relu. Where beta x > threshold it is x itself."""
+    z = ops.multiply(input, float(beta))
+    return ops.where(z > float(threshold), input, ops.softplus(z) * (1.0 / float(beta)))
+
+
+def softmax(input: Tensor, dim: int = -1, *, axis: int | None = None) -> Tensor:
+    """e^x / sum(e^x) along an axis, called dim or axis."""
+    return ops.softmax(input, axis=dim if axis is None else axis)
+
+
+def log_softmax(input: Tensor, dim: int = -1, *, axis: int | None = None) -> Tensor:
+    """log(softmax(x)) along an axis, called dim or axis."""
+    return ops.log_softmax(input, axis=dim if axis is None else axis)
+
+
+# -- linear maps and images -----------------------------------------------------------------------
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x weight^T + bias: input (..., in), weight (out, in), bias (out,) -> (..., out)."""
+    return ops.linear(input, weight, bias)
+
+
+def pair(name: str, what: str, value: Any, least: int) -> tuple[int, int]:
+    """An int, or two of them, as (height, width)."""
+    try:
+        parts = tuple(map(operator.index, value)) if isinstance(value, (tuple, list)) else (operator.index(value),) * 2
+    except TypeError:
+        parts = ()
+    if len(parts) != 2 or min(parts) < least:
+        raise ValueError(f"{name}: {what} must be an int >= {least} or two of them (height, width), not {value!r}")
+    return parts[0], parts[1]
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """out[n, o, i, j] = bias[o] + the sum over c, k, l of weight[o, c, k, l] input[n, c, i + k, j + l] (for stride 1,
+    padding 0): input (N, C, H, W) or (C, H, W), weight (O, C/groups, kh, kw), bias (O,).
+
+    padding: zeros on each side, or "valid" (none), or "same" (as many as keep H and W; stride must be 1)."""
+    stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
+    x = _images("conv2d", input)
+    if padding == "same":
+        if stride != (1, 1):
+            raise ValueError(f"conv2d: padding='same' needs stride 1, not {stride}: give the padding in numbers")
+        total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        if any(n % 2 for n in total):  # the odd one goes below and to the right, as in PyTorch
+            x = ops.pad(x, [(0, 0), (0, 0), *((n // 2, n - n // 2) for n in total)])
+            total = [0, 0]
+        padding = (total[0] // 2, total[1] // 2)
+    elif isinstance(padding, str):
+        if padding != "valid":
+            raise ValueError(f"conv2d: padding must be an int, two of them, 'same' or 'valid', not {padding!r}")
+        padding = 0
+    padding = pair("conv2d", "padding", padding, 0)
+    out = ops.conv2d(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=int(groups))
+    return out if input.ndim == 4 else out.squeeze(0)
+
+
+def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> Tensor:
+    """The largest of each window, (N, C, H, W) or (C, H, W); stride None: the kernel's size, so windows touch."""
+    kernel, stride, padding = _window("max_pool2d", kernel_size, stride, padding)
+    dilation = pair("max_pool2d", "dilation", dilation, 1)
+    x = _images("max_pool2d", input)
+    out = ops.max_pool2d(x, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    return out if input.ndim == 4 else out.squeeze(0)
+
+
+def avg_pool2d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *, count_include_pad: bool = True
+) -> Tensor:
+    """The mean of each window, (N, C, H, W) or (C, H, W); the padding's zeros count unless count_include_pad=False."""
+    kernel, stride, padding = _window("avg_pool2d", kernel_size, stride, padding)
+    x = _images("avg_pool2d", input)
+    out = ops.avg_pool2d(x, kernel=kernel, stride=stride, padding=padding)
+    if padding != (0, 0) and not count_include_pad:
+        inside = ones(1, 1, *x.shape[2:], dtype=x.dtype, device=x.device)
+        out = out / ops.avg_pool2d(inside, kernel=kernel, stride=stride, padding=padding)
+    return out if input.ndim == 4 else out.squeeze(0)
+
+
+def _images(name: str, x: Tensor) -> Tensor:
+    """(C, H, W) as a batch of one."""
+    if x.ndim not in (3, 4):
+        raise ValueError(f"{name} takes images (N, C, H, W) or (C, H, W), got shape {x.shape}")
+    return x if x.ndim == 4 else ops.expand_dims(x, axis=0)
+
+
+def _window(name: str, kernel: Any, stride: Any, padding: Any) -> tuple[Any, Any, Any]:
+    kernel = pair(name, "kernel_size", kernel, 1)
+    return kernel, pair(name, "stride", kernel if stride is None else stride, 1), pair(name, "padding", padding, 0)
+
+
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """The axes from start_dim to end_dim as one."""
+    shape, ndim = input.shape, max(input.ndim, 1)
+    start, end = (d + ndim if d < 0 else d for d in (start_dim, end_dim))
+    if not 0 <= start <= end < ndim:
+        raise ValueError(f"flatten: axes {start_dim} to {end_dim} are none of shape {shape}")
+    to = (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
+    return ops.reshape(input, to)
+
+
+# -- integers -------------------------------------------------------------------------------------
+
+
+def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """weight[input]: integers of any shape -> rows of weight (n, d), shape (*input.shape, d). The row padding_idx
+    gets no gradient. Raises IndexError for an integer outside 0 .. n - 1; integers on CUDA are not waited
+    for: there a bad one gives nan."""
+    index = input if isinstance(input, Tensor) else Tensor(input, device="cpu")
+    rows = weight.shape[0]
+    if index.dtype.kind not in "iu":
+        raise TypeError(f"embedding: indices must be integers, not {index.dtype}: use .astype('int64')")
+    index, inside = index.astype("int64"), None
+    if index.device != "cpu":
+        inside = (index >= 0) & (index < rows)
+        index = ops.where(inside, index, 0)
+    elif index.size:
+        low, high = int(index.data.min()), int(index.data.max())
+        if low < 0 or high >= rows:
+            bad = low if low < 0 else high
+            raise IndexError(f"embedding: index {bad} is outside of the table of {rows} rows, 0 to {rows - 1}")
+    index = index.to(weight.device)
+    out = ops.shape._getitem(weight, index=(index.data,))  # getitem would check the index again, and wait for the GPU
+    if padding_idx is not None:
+        out = ops.where(ops.expand_dims(index == padding_idx % rows, axis=-1), out.detach(), out)
+    return out if inside is None else ops.where(ops.expand_dims(inside, axis=-1), out, math.nan)
+
+
+def one_hot(input: Any, num_classes: int = -1) -> Tensor:
+    """Integers of any shape -> int64 (*input.shape, num_classes): 1 at the integer, 0 elsewhere. num_classes -1: one
+    more than the largest (from CUDA this waits)."""
+    labels = input if isinstance(input, Tensor) else Tensor(input)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"one_hot takes integers, not {labels.dtype}: use .astype('int64')")
+    if num_classes < 0:
+        num_classes = int(labels.max()) + 1
+    if labels.device == "cpu" and labels.size:
+        low, high = int(labels.data.min()), int(labels.data.max())
+        if low < 0 or high >= num_classes:
+            raise ValueError(f"one_hot: labels are {low} to {high}, but classes 0 to {num_classes - 1}")
+    hot = ops.expand_dims(labels.astype("int64"), axis=-1) == arange(num_classes, device=labels.device)
+    return hot.astype("int64")
+
+
+# -- noise and normalisation ----------------------------------------------------------------------
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """x m / (1 - p), where m is 0 with probability p, else 1: the mean stays (Srivastava et al., 2014). Without
+    training x itself. The mask comes from the host's generator: one seed, one mask, on every device."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout: p must be a probability from 0 to 1, not {p!r}")
+    p = float(p)
+    if not training or p == 0.0:
+        return input
+    x = input if isinstance(input, Tensor) else Tensor(input)
+    mask = (backend.rng().random(x.shape, dtype=np.float32) >= p).astype(x.dtype if x.dtype.kind == "f" else np.float32)
+    if p < 1.0:
+        mask *= 1.0 / (1.0 - p)
+    return x * wrap(backend.put(mask, x.device))
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float | Tensor = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) weight + bias for each channel (axis 1) (Ioffe and Szegedy, 2015, arXiv:1502.03167).
+
+    In training mean and var are the batch's own (var divides by n), part of the graph, and the running ones, if
+    given, follow in place: r <- (1 - momentum) r + momentum new, where the new var divides by n - 1."""
+    x = input if isinstance(input, Tensor) else Tensor(input)
+    axes, view = (0, *range(2, x.ndim)), (1, -1, *[1] * (x.ndim - 2))
+    if training:
+        n = x.size // max(x.shape[1], 1)
+        if n < 2:
+            raise ValueError(
+                f"batch_norm in training needs more than 1 value for each channel, got shape {x.shape}: use eval()"
+            )
+        mean = x.mean(axis=axes, keepdims=True)
+        off = x - mean
+        var = ops.square(off).mean(axis=axes, keepdims=True)
+        with no_grad():
+            for running, new in ((running_mean, mean), (running_var, var * (n / (n - 1)))):
+                if running is not None:
+                    running += (new.reshape(-1) - running) * momentum  # in place
+    elif running_mean is None or running_var is None:
+        raise ValueError("batch_norm needs running_mean and running_var unless training=True")
+    else:
+        off, var = x - running_mean.reshape(view), running_var.reshape(view)
+    scale = ops.rsqrt(var + eps)
+    if weight is not None:
+        scale = scale * weight.reshape(view)
+    out = off * scale
+    return out if bias is None else out + bias.reshape(view)
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: int | tuple[int, ...],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) weight + bias, each sample by itself: mean and var over the last axes, whose sizes
+    are normalized_shape; weight and bias have that shape (Ba et al., 2016, arXiv:1607.06450)."""
+    x = input if isinstance(input, Tensor) else Tensor(input)
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not shape or x.shape[-len(shape) :] != shape:
+        raise ValueError(f"layer_norm over the last axes {shape} does not fit an input of shape {x.shape}")
+    axes = tuple(range(-len(shape), 0))
+    off = x - x.mean(axis=axes, keepdims=True)
+    out = off * ops.rsqrt(ops.square(off).mean(axis=axes, keepdims=True) + eps)
+    out = out if weight is None else out * weight
+    return out if bias is None else out + bias

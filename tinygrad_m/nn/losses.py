@@ -1,0 +1,332 @@
+"""How wrong is a prediction? Each loss is a formula for a sample or an element, then `reduction`: "mean" and "sum"
+give a number, "none" gives them all. Targets may be Tensors, arrays or lists. Start at mse_loss;
+criteria.py has the same losses as modules, such as nn.CrossEntropyLoss."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import ops
+from ..creation import arange, ones
+from ..tensor import Tensor
+
+# -- numbers against numbers ----------------------------------------------------------------------
+
+
+def mse_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+    """(x - y)^2."""
+    input, target = _pair("mse_loss", input, target, reduction)
+    return _reduce(ops.square(input - target), reduction)
+
+
+def l1_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+    """|x - y|."""
+    input, target = _pair("l1_loss", input, target, reduction)
+    return _reduce(ops.abs(input - target), reduction)
+
+
+def smooth_l1_loss(input: Tensor, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """d^2 / (2 beta) where d = |x - y| < beta, else d - beta/2 (Girshick, 2015, arXiv:1504.08083)."""
+    beta = _at_least("smooth_l1_loss", "beta", beta, 0.0)
+    if beta == 0.0:
+        return l1_loss(input, target, reduction)
+    input, target = _pair("smooth_l1_loss", input, target, reduction)
+    d = ops.abs(input - target)
+    return _reduce(ops.where(d < beta, ops.square(d) * (0.5 / beta), d - 0.5 * beta), reduction)
+
+
+def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """d^2 / 2 where d = |x - y| <= delta, else delta (d - delta/2): beta = delta times smooth_l1_loss
+    (Huber, 1964)."""
+    delta = _at_least("huber_loss", "delta", delta, 0.0, strict=True)
+    input, target = _pair("huber_loss", input, target, reduction)
+    d = ops.abs(input - target)
+    return _reduce(ops.where(d <= delta, ops.square(d) * 0.5, (d - 0.5 * delta) * delta), reduction)
+
+
+# -- probabilities --------------------------------------------------------------------------------
+
+
+def binary_cross_entropy(input: Tensor, target: Any, weight: Any = None, reduction: str = "mean") -> Tensor:
+    """-w (y log(p) + (1 - y) log(1 - p)) for probabilities p = input. As in PyTorch a logarithm is at least -100;
+    its slope there is taken as 0. If p is a sigmoid's result, binary_cross_entropy_with_logits is exact instead.
+    Raises ValueError for p outside [0, 1] (on CUDA, where nothing waits to look, the loss is nan)."""
+    p, y = _pair("binary_cross_entropy", input, target, reduction)
+    if p.device == "cpu" and p.size and not (p.data.min() >= 0 and p.data.max() <= 1):
+        raise ValueError(
+            f"binary_cross_entropy: probabilities from 0 to 1 expected, got {p.data.min():g} to {p.data.max():g}: "
+            "apply sigmoid() first, or use binary_cross_entropy_with_logits"
+        )
+    loss = -(y * _log_from_minus_100(p) + (1.0 - y) * _log_from_minus_100(1.0 - p))
+    return _reduce(loss if weight is None else loss * _weight("binary_cross_entropy", "weight", weight, p), reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+) -> Tensor:
+    """binary_cross_entropy of sigmoid(x), without its rounding:
+    w ((1 - y) x + (1 + (pos_weight - 1) y) log(1 + e^-x))."""
+    name = "binary_cross_entropy_with_logits"
+    x, y = _pair(name, input, target, reduction)
+    tail = ops.softplus(-x)
+    if pos_weight is not None:
+        tail = tail * ((_weight(name, "pos_weight", pos_weight, x) - 1.0) * y + 1.0)
+    loss = (1.0 - y) * x + tail
+    return _reduce(loss if weight is None else loss * _weight(name, "weight", weight, x), reduction)
+
+
+def _log_from_minus_100(p: Tensor) -> Tensor:
+    """log(p), but at least -100, with a slope of 0 there (and not 0 * inf)."""
+    zero = p == 0
+    return ops.where(zero, -100.0, ops.clip(ops.log(ops.where(zero, 1.0, p)), min=-100.0))
+
+
+def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """Kullback and Leibler's divergence y (log(y) - x): input x holds log-probabilities, target probabilities y, or
+    log(y) with log_target. "batchmean" divides the sum by the batch size, which is the textbook's value."""
+    x, y = _pair("kl_div", input, target, reduction, "batchmean")
+    if log_target:
+        loss = ops.exp(y) * (y - x)
+    else:
+        loss = y * (ops.log(ops.where(y == 0, 1.0, y)) - x)  # 0 log(0) = 0
+    return loss.sum() * (1.0 / x.shape[0]) if reduction == "batchmean" else _reduce(loss, reduction)
+
+
+# -- classes --------------------------------------------------------------------------------------
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """-log(softmax(x))[y]: how surprised scores x (logits) are at the label y. Input (N, C), (C,) or
+    (N, C, d1, ...); target integer labels (N,), () or (N, d1, ...), or probabilities of the input's shape.
+
+    weight           one for each class, w (C,); the mean is then sum(w[y] loss) / sum(w[y])
+    ignore_index     samples with this label count for nothing, neither in the sum nor in the mean
+    label_smoothing  s: the target is (1 - s) times itself plus s / C everywhere (Szegedy et al., 2015,
+                     arXiv:1512.00567)
+
+    Raises ValueError for labels that are no class, TypeError for labels that are no integers. Labels on CUDA are
+    not waited for: a bad one makes the loss nan. Integer labels without options take one fused operation;
+    plain_cross_entropy is the same in plain ones."""
+    input, labels, axis, maybe_ignored = _classes("cross_entropy", input, target, ignore_index, reduction)
+    if weight is not None or label_smoothing != 0.0 or labels.dtype.kind == "f":
+        return plain_cross_entropy(input, labels, weight, ignore_index, reduction, label_smoothing)
+    if input.ndim == 2:
+        loss = ops.softmax_cross_entropy(input, labels)
+    else:
+        rows = ops.moveaxis(input, axis, -1).reshape(-1, input.shape[axis])
+        loss = ops.softmax_cross_entropy(rows, labels.reshape(-1)).reshape(labels.shape)
+    if not maybe_ignored:
+        return _reduce(loss, reduction)
+    kept = labels != ignore_index
+    return _weighted(ops.where(kept, loss, 0.0), kept.astype(input.dtype), reduction)
+
+
+def plain_cross_entropy(
+    input: Tensor,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """cross_entropy in plain operations: nll_loss(log_softmax(x), y), and all options."""
+    name, s = "cross_entropy", float(label_smoothing)
+    if not 0.0 <= s <= 1.0:
+        raise ValueError(f"{name}: label_smoothing must be from 0 to 1, not {label_smoothing!r}")
+    input, y, axis, _ = _classes(name, input, target, ignore_index, reduction)
+    classes = input.shape[axis]
+    log_p = ops.log_softmax(input, axis=axis)
+    w = _class_weight(name, weight, input, axis)
+    if y.dtype.kind == "f":  # probabilities
+        loss = -(log_p * w * (y * (1.0 - s) + s / classes)).sum(axis=axis)
+        return _reduce(loss, reduction)
+    loss, sample_weight = _nll(log_p, y, w, ignore_index, axis)
+    if s > 0.0:
+        uniform = -(log_p * w).sum(axis=axis) * (s / classes)
+        loss = loss * (1.0 - s) + ops.where(y != ignore_index, uniform, 0.0)
+    return _weighted(loss, sample_weight, reduction)
+
+
+def nll_loss(
+    input: Tensor, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
+    """-w[y] x[y] for log-probabilities x = log_softmax(...) and integer labels y; shapes and options as in
+    cross_entropy, of which this is the second half."""
+    input, labels, axis, _ = _classes("nll_loss", input, target, ignore_index, reduction)
+    loss, sample_weight = _nll(input, labels, _class_weight("nll_loss", weight, input, axis), ignore_index, axis)
+    return _weighted(loss, sample_weight, reduction)
+
+
+def _nll(log_p: Tensor, labels: Tensor, w: Tensor, ignore_index: int, axis: int) -> tuple[Tensor, Tensor]:
+    """-w[y] log_p[y] and w[y] for each sample, both 0 for ignored ones."""
+    hot, ignored = _hot(labels, log_p.shape[axis], axis), labels == ignore_index
+    loss, sample_weight = -_pick(log_p * w, hot, axis), _pick(w, hot, axis)
+    return ops.where(ignored, 0.0, loss), ops.where(ignored, 0.0, sample_weight)
+
+
+def multi_margin_loss(
+    input: Tensor, target: Any, p: int = 1, margin: float = 1.0, weight: Any = None, reduction: str = "mean"
+) -> Tensor:
+    """w[y] / C times the sum over classes j != y of max(0, margin - x[y] + x[j])^p: input (N, C) or (C,), integer
+    labels (N,) or (), p 1 or 2 (Crammer and Singer, 2001)."""
+    if p not in (1, 2):
+        raise ValueError(f"multi_margin_loss: p must be 1 or 2, not {p!r}")
+    x, labels, axis, _ = _classes("multi_margin_loss", input, target, None, reduction)
+    w = _class_weight("multi_margin_loss", weight, x, axis)
+    hot = _hot(labels, x.shape[axis], axis)
+    over = ops.relu(x - ops.expand_dims(_pick(x, hot, axis), axis=axis) + float(margin))
+    over = ops.where(hot, 0.0, over if p == 1 else ops.square(over)).sum(axis=axis)
+    return _reduce(over * _pick(w, hot, axis) * (1.0 / x.shape[axis]), reduction)
+
+
+# -- a target of 1 or -1 --------------------------------------------------------------------------
+
+
+def soft_margin_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+    """log(1 + e^(-y x)) with y of 1 or -1."""
+    x, y = _pair("soft_margin_loss", input, target, reduction)
+    return _reduce(ops.softplus(-_signs("soft_margin_loss", y) * x), reduction)
+
+
+def hinge_embedding_loss(input: Tensor, target: Any, margin: float = 1.0, reduction: str = "mean") -> Tensor:
+    """x where y = 1, max(0, margin - x) where y = -1: x is a distance, small for what belongs together."""
+    x, y = _pair("hinge_embedding_loss", input, target, reduction)
+    apart = ops.clip(float(margin) - x, min=0.0)
+    return _reduce(ops.where(_signs("hinge_embedding_loss", y) > 0, x, apart), reduction)
+
+
+def margin_ranking_loss(
+    input1: Tensor, input2: Tensor, target: Any, margin: float = 0.0, reduction: str = "mean"
+) -> Tensor:
+    """max(0, -y (x1 - x2) + margin): y = 1 wants x1 above x2, y = -1 below."""
+    x1, x2 = _pair("margin_ranking_loss", input1, input2, reduction)
+    x1, y = _pair("margin_ranking_loss", x1, target, reduction)
+    y = _signs("margin_ranking_loss", y)
+    return _reduce(ops.clip(-y * (x1 - x2) + float(margin), min=0.0), reduction)
+
+
+# -- what they share ------------------------------------------------------------------------------
+
+
+def _reduce(loss: Tensor, reduction: str) -> Tensor:
+    return loss.mean() if reduction == "mean" else loss.sum() if reduction == "sum" else loss
+
+
+def _weighted(loss: Tensor, sample_weight: Tensor, reduction: str) -> Tensor:
+    """As _reduce, but the mean is over the weights: nan if all of them are 0."""
+    return loss.sum() / sample_weight.sum() if reduction == "mean" else _reduce(loss, reduction)
+
+
+def check_reduction(name: str, reduction: str, *also: str) -> None:
+    """ValueError unless reduction is "mean", "sum", "none" or one of `also`."""
+    if reduction not in ("mean", "sum", "none", *also):
+        known = ", ".join(repr(r) for r in ("mean", "sum", *also))
+        raise ValueError(f"{name}: reduction must be {known} or 'none', not {reduction!r}")
+
+
+def _at_least(name: str, what: str, value: float, least: float, strict: bool = False) -> float:
+    if not (value > least or (value == least and not strict)):
+        raise ValueError(f"{name}: {what} must be {'>' if strict else '>='} {least:g}, not {value!r}")
+    return float(value)
+
+
+def _like(value: Any, x: Tensor) -> Tensor:
+    """A value in x's dtype if that is floating; arrays and lists also on x's device."""
+    dtype = x.dtype if x.dtype.kind == "f" else None
+    if not isinstance(value, Tensor):
+        return Tensor(value, dtype, x.device)
+    return value if dtype is None else value.astype(dtype)
+
+
+def _pair(name: str, input: Any, target: Any, reduction: str, *also: str) -> tuple[Tensor, Tensor]:
+    """Both as Tensors of one shape: broadcasting (N, 1) against (N,) would compare everything with everything."""
+    check_reduction(name, reduction, *also)
+    x = input if isinstance(input, Tensor) else Tensor(input)
+    y = _like(target, x)
+    if x.shape != y.shape:
+        remedy = "reshape one of them: target.reshape(input.shape)" if x.size == y.size else "give one target for each"
+        raise ValueError(f"{name}: input {x.shape} and target {y.shape} must have the same shape: {remedy}")
+    return x, y
+
+
+def _weight(name: str, what: str, weight: Any, x: Tensor) -> Tensor:
+    """A weight that broadcasts against x and does not enlarge it."""
+    w = _like(weight, x)
+    fits = w.ndim <= x.ndim and all(a in (1, b) for a, b in zip(w.shape[::-1], x.shape[::-1], strict=False))
+    if not fits:
+        raise ValueError(f"{name}: {what} of shape {w.shape} does not broadcast to the input's shape {x.shape}")
+    return w
+
+
+def _class_weight(name: str, weight: Any, x: Tensor, axis: int) -> Tensor:
+    """Weights (C,) of the classes (None: ones), to broadcast against x."""
+    classes = x.shape[axis]
+    w = ones(classes, dtype=x.dtype, device=x.device) if weight is None else _like(weight, x)
+    if w.shape != (classes,):
+        raise ValueError(f"{name}: weight must have one element for each of {classes} classes, got shape {w.shape}")
+    return w.reshape(classes, *[1] * (x.ndim - axis - 1))
+
+
+def _hot(labels: Tensor, classes: int, axis: int) -> Tensor:
+    """True at each sample's label, along a new axis of all classes."""
+    numbers = arange(classes, device=labels.device).reshape(classes, *[1] * (labels.ndim - axis))
+    return ops.expand_dims(labels, axis=axis) == numbers
+
+
+def _pick(x: Tensor, hot: Tensor, axis: int) -> Tensor:
+    """x[y], nan where the label is no class."""
+    picked = ops.where(hot, x, 0.0).sum(axis=axis)  # where, not times: 0 * -inf is nan
+    return ops.where(hot.any(axis=axis), picked, math.nan)
+
+
+def _signs(name: str, y: Tensor) -> Tensor:
+    if y.device == "cpu" and not bool((abs(y.data) == 1).all()):
+        raise ValueError(f"{name}: targets must be 1 or -1: of 0 and 1 make them with 2 * target - 1")
+    return y
+
+
+def _classes(
+    name: str, input: Any, target: Any, ignore_index: int | None, reduction: str
+) -> tuple[Tensor, Tensor, int, bool]:
+    """(input, target, axis of the classes, whether a label may be ignore_index), all checked. The target is int64
+    labels, or for cross_entropy probabilities in the input's dtype."""
+    check_reduction(name, reduction)
+    x = input if isinstance(input, Tensor) else Tensor(input)
+    if x.ndim == 0 or x.dtype.kind != "f":
+        got = f"{x.dtype} of shape {x.shape}"
+        raise ValueError(f"{name}: input must be floats (N, C), (C,) or (N, C, d1, ...), got {got}")
+    if not isinstance(target, Tensor):  # on the host, to be checked
+        target = Tensor(target, device=None if hasattr(target, "__cuda_array_interface__") else "cpu")
+    axis = min(x.ndim - 1, 1)
+    classes, shape = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
+    soft = name == "cross_entropy"
+    if soft and target.dtype.kind == "f" and target.shape == x.shape:
+        if ignore_index is not None and ignore_index >= 0:
+            raise ValueError(f"{name}: ignore_index={ignore_index} goes with integer labels, not with probabilities")
+        return x, target.astype(x.dtype).to(x.device), axis, False
+    if target.dtype.kind not in "iu":
+        other = f", or give probabilities of the input's shape {x.shape}" if soft else ""
+        raise TypeError(f"{name}: labels must be integers, not {target.dtype}: use labels.astype('int64'){other}")
+    if target.shape != shape:
+        remedy = "; of one-hot rows make labels with target.argmax(axis=1)" if target.shape == x.shape else ""
+        raise ValueError(f"{name}: input {x.shape} needs labels of shape {shape}, got {target.shape}{remedy}")
+    labels = target.astype("int64")
+    if labels.device != "cpu":
+        return x, labels, axis, True
+    low, high = (int(labels.data.min()), int(labels.data.max())) if labels.size else (0, 0)
+    if low < 0 or high >= classes:
+        bad = [y for y in labels.data.reshape(-1).tolist() if not 0 <= y < classes and y != ignore_index]
+        if bad:
+            remedy = "" if ignore_index is None else f"; label samples to be skipped with ignore_index={ignore_index}"
+            known = f"input {x.shape} has {classes} classes, 0 to {classes - 1}"
+            raise ValueError(f"{name}: label {bad[0]} is no class: {known}{remedy}")
+    maybe_ignored = ignore_index is not None and low <= ignore_index <= high
+    return x, labels if x.device == "cpu" else labels.to(x.device), axis, maybe_ignored

@@ -1,0 +1,113 @@
+"""The heart of the matter: SGD, momentum, Nesterov, RMSprop and RMSprop with momentum, each as its formula.
+adaptive.py has their descendants, from Adagrad to Muon; optimizer.py the loop that calls update().
+
+In the formulas w is a parameter, g its gradient, and <- happens in place, line by line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array
+from .optimizer import Optimizer, Params, State, buffer
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum (Polyak 1964) and Nesterov's variant (Sutskever et al. 2013).
+
+        g <- g + weight_decay w
+        v <- g                                       the first time, else
+        v <- momentum v + (1 - dampening) g
+        w <- w - lr v                                or, Nesterov:  w <- w - lr (g + momentum v)
+
+    A constant gradient is amplified by 1 / (1 - momentum). lr stands outside v: a schedule that drops it slows the
+    whole velocity at once. (Sutskever's and Keras' v <- momentum v - lr g, w <- w + v keeps running at the old rate.)
+    maximize: go up instead of down. Raises ValueError for nesterov without momentum or with dampening."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        settings = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        super().__init__(params, {**settings, "nesterov": nesterov, "maximize": maximize})
+
+    def check(self, group: dict[str, Any]) -> None:
+        if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
+            raise ValueError(
+                "SGD: nesterov needs momentum > 0 and dampening = 0, "
+                f"got momentum={group['momentum']} and dampening={group['dampening']}"
+            )
+
+    def update(
+        self, xp: Any, w: Array, g: Array, state: State,
+        lr: float, momentum: float, dampening: float, weight_decay: float, nesterov: bool,
+    ) -> None:  # fmt: skip
+        if weight_decay:
+            g = g + weight_decay * w
+        if momentum:
+            if "momentum_buffer" not in state:
+                v = state["momentum_buffer"] = xp.array(g)  # the first gradient, undamped
+            else:
+                v = state["momentum_buffer"]
+                v *= momentum
+                v += (1 - dampening) * g
+            g = g + momentum * v if nesterov else v
+        w -= lr * g
+
+
+class RMSprop(Optimizer):
+    """Every coordinate's gradient divided by its own running size (Tieleman and Hinton 2012), with momentum.
+
+        g <- g + weight_decay w
+        s <- alpha s + (1 - alpha) g^2                   s, m and b start at 0
+        m <- alpha m + (1 - alpha) g                     centered (Graves 2013)
+        u <- g / (sqrt(s) + eps)                         centered:  u <- g / (sqrt(s - m^2) + eps)
+        b <- momentum b + u
+        w <- w - lr b
+
+    eps stands outside the root and lr outside b, as in PyTorch; TensorFlow and Keras put both inside. s starts at 0
+    without correction, so the first step is lr / sqrt(1 - alpha), whatever the gradient's size: 10 lr by default."""
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        settings = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
+        super().__init__(params, {**settings, "centered": centered, "maximize": maximize})
+
+    def update(
+        self, xp: Any, w: Array, g: Array, state: State,
+        lr: float, alpha: float, eps: float, weight_decay: float, momentum: float, centered: bool,
+    ) -> None:  # fmt: skip
+        if weight_decay:
+            g = g + weight_decay * w
+        s = buffer(xp, state, "square_avg", w)
+        s *= alpha
+        s += (1 - alpha) * g * g
+        variance = s
+        if centered:
+            m = buffer(xp, state, "grad_avg", w)
+            m *= alpha
+            m += (1 - alpha) * g
+            variance = xp.maximum(s - m * m, 0)  # rounding can make it a little less than 0, and its root NaN
+        u = g / (xp.sqrt(variance) + eps)
+        if momentum:
+            b = buffer(xp, state, "momentum_buffer", w)
+            b *= momentum
+            b += u
+            u = b
+        w -= lr * u
