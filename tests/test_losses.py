@@ -274,6 +274,8 @@ def test_class_losses_have_second_derivatives(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_class_losses_keep_float32_and_take_any_integers(name: str) -> None:
+    if "margin" not in name:
+        assert CLASSES[name](tg.randn(3, 3), [0, -100, 1]).dtype == np.float32
     results = []
     for y in ([0, 2, 1], (0, 2, 1), np.array([0, 2, 1], np.uint8), np.array([0, 2, 1], np.int32), tg.Tensor([0, 2, 1])):
         x = tg.Tensor(numbers(3, 3), dtype="float32", requires_grad=True)

@@ -166,6 +166,16 @@ def test_a_sequence_in_a_sequence_is_one_sequence() -> None:
     assert rates(nested) == rates(lambda o: S.SequentialLR(o, parts(o), [3, 10]))
 
 
+def test_one_cycle_as_a_line_never_goes_below_0() -> None:
+    """One step past its end, where no optimizer step uses the rate, PyTorch's line does; a checkpoint must load."""
+    opt = optim.SGD([weight()], lr=0.1, momentum=0.9)
+    schedule = lr_scheduler.OneCycleLR(opt, 0.5, total_steps=10, anneal_strategy="linear")
+    for _ in range(10):
+        schedule.step()
+    assert opt.param_groups[0]["lr"] == 0.0
+    opt.load_state_dict(opt.state_dict())
+
+
 CHAINS: dict[str, Build] = {
     "exponential, multistep": lambda s, o: [s.ExponentialLR(o, 0.9), s.MultiStepLR(o, [3, 8], 0.5)],
     "linear, step": lambda s, o: [s.LinearLR(o, 0.1, total_iters=6), s.StepLR(o, 4, 0.5)],
@@ -372,6 +382,20 @@ def test_sequence_and_one_cycle_resume_by_last_epoch() -> None:
 
     for build in (cycle, sequence):
         assert rates(build, 6, 10) == pytest.approx(rates(build, 0, 16)[6:], rel=1e-12)
+
+
+def test_a_state_dict_is_a_copy() -> None:
+    opt = optim.SGD([weight()], lr=0.1)
+    schedule = lr_scheduler.ExponentialLR(opt, 0.9)
+    saved = schedule.state_dict()
+    before = repr(saved)
+    for _ in range(3):
+        opt.param_groups[0]["lr"] *= 0.5
+        schedule.step()
+    assert repr(saved) == before
+    schedule.load_state_dict(saved)
+    schedule.step()
+    assert repr(saved) == before
 
 
 def test_a_lambdas_functions_are_not_saved() -> None:

@@ -216,9 +216,14 @@ def test_embedding_equals_torch(index: Any, padding: int | None) -> None:
     load_from_torch(ours.to("float64"), theirs)
     out, expected = ours(index), theirs(torch.tensor(index))
     close(out, expected)
-    out.square().sum().backward()
-    expected.square().sum().backward()
+    g = numbers(*out.shape)
+    out.backward(tg.Tensor(g))
+    expected.backward(torch.tensor(g))
     close(ours.weight.grad, theirs.weight.grad)
+    w, v = tg.Tensor(numbers(4, 3), requires_grad=True), torch.tensor(numbers(4, 3), requires_grad=True)
+    F.embedding(index, w, padding).backward(tg.Tensor(g))
+    torch.nn.functional.embedding(torch.tensor(index), v, padding).backward(torch.tensor(g))
+    close(w.grad, v.grad)
 
 
 def test_embedding_starts_normal_with_a_row_of_zeros() -> None:
@@ -322,6 +327,8 @@ def test_orthogonal_is_orthogonal(shape: tuple[int, ...]) -> None:
     w = nn.init.orthogonal_(tg.zeros(shape, dtype="float64"), gain=2.0).numpy().reshape(shape[0], -1)
     product = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
     np.testing.assert_allclose(product, 4 * np.eye(len(product)), atol=1e-12)
+    signs = {nn.init.orthogonal_(tg.zeros(1, 1)).item() for _ in range(50)}
+    assert signs == {-1.0, 1.0}  # every orthogonal matrix is as likely
 
 
 def test_constants_and_gains() -> None:

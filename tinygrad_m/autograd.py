@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -44,7 +44,9 @@ class no_grad(ContextDecorator):
 
     _recording = False
 
-    def __init__(self) -> None:
+    def __init__(self, *function: Any) -> None:
+        if function:
+            raise TypeError(f"write @{type(self).__name__}() with brackets, or `with {type(self).__name__}():`")
         self._before: list[bool] = []  # a list: one instance may be entered twice
 
     def __enter__(self) -> None:
@@ -81,7 +83,7 @@ class Node:
     def __init__(self, op: Op, plan: Any, attrs: dict[str, Any], parents: Any, kept: Any, out: Array) -> None:
         self.op, self.plan, self.attrs, self.parents, self.kept = op, plan, attrs, parents, kept
         self.shape, self.dtype = out.shape, out.dtype
-        self._hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+        self._hooks: list[list[Callable[[Tensor], Tensor | None]]] | None = None
         self.retain: Callable[[], Tensor | None] | None = None  # weak reference to a Tensor that wants its .grad
 
     def saved(self, create_graph: bool) -> Any:
@@ -142,6 +144,8 @@ class Node:
 def sum_to(g: Any, shape: tuple[int, ...], name: str = "sum_to") -> Any:
     """Undo broadcasting: sum `g` (array or Tensor) over the axes along which `shape` was stretched."""
     lead = len(g.shape) - len(shape)
+    if lead < 0 and set(shape[:-lead]) == {1}:  # NumPy assigns (1, 3) to a row of 3
+        return sum_to(g, shape[-lead:], name).reshape(shape)
     axes = tuple(k for k, n in enumerate(g.shape) if k < lead or (shape[k - lead] == 1 and n != 1))
     total = g.sum(axis=axes, keepdims=True) if axes else g
     if lead < 0 or total.shape[lead:] != shape:
@@ -183,7 +187,7 @@ def _walk(
     while ready:
         vertex = ready.pop()
         g = grads.pop(vertex)
-        for hook in vertex._hooks or ():
+        for (hook,) in vertex._hooks or ():
             g = _call_hook(hook, g, create_graph)
         if targets is not None and vertex in targets:
             found[vertex] = g
@@ -191,6 +195,8 @@ def _walk(
             if targets is None:
                 _accumulate(vertex, g)
             continue
+        if useful is not None and not any(p in useful for p in vertex.parents):
+            continue  # a target: what lies before it stays as it is
         keeper = vertex.retain() if vertex.retain is not None and targets is None else None
         if keeper is not None:
             _accumulate(keeper, g)
@@ -212,7 +218,6 @@ def _walk(
                 ready.append(parent)
         if not retain_graph:
             vertex.kept = None
-            vertex.parents = ()
     return found
 
 
@@ -237,7 +242,7 @@ def _call_hook(hook: Callable[[Tensor], Tensor | None], g: Any, create_graph: bo
     """A hook gets a Tensor of its own (writing into it harms nobody) and may return another in its place."""
     walking, _state.walking = _state.walking, False
     try:
-        given = g if create_graph else wrap(_own(g))
+        given = g.clone() if create_graph else TensorType(g)
         answer = hook(given)
     finally:
         _state.walking = walking
@@ -245,7 +250,8 @@ def _call_hook(hook: Callable[[Tensor], Tensor | None], g: Any, create_graph: bo
         return g
     if not isinstance(answer, TensorType) or answer.shape != g.shape:
         raise GraphError(f"a hook must return None or a Tensor of shape {g.shape}, got {answer!r}")
-    return answer if create_graph else answer.data
+    answer = answer if answer.dtype == g.dtype else answer.astype(g.dtype)
+    return answer if create_graph else answer.data[...]  # a view: what was returned is the hook's own
 
 
 def _own(g: Array) -> Array:
@@ -269,6 +275,10 @@ def _accumulate(leaf: Tensor, g: Any) -> None:
 
 def _seed(output: Tensor, gradient: Operand, create_graph: bool) -> tuple[Vertex, Any]:
     """The vertex of an output and the gradient that starts there, checked."""
+    if not isinstance(output, TensorType):
+        raise TypeError(f"gradients start from a Tensor, not {type(output).__name__} {output!r}")
+    if isinstance(gradient, bool):
+        raise TypeError(f"gradient={gradient!r} is no gradient: did you mean retain_graph={gradient!r}?")
     vertex = output._node or output
     if not output.requires_grad:
         raise GraphError(
@@ -292,7 +302,7 @@ def _seed(output: Tensor, gradient: Operand, create_graph: bool) -> tuple[Vertex
         raise backend.DeviceError(f"the gradient is on {gradient.device}, the tensor on {output.device}: use .to()")
     if gradient.dtype != output.dtype:
         gradient = gradient.astype(output.dtype)
-    return vertex, gradient if create_graph else gradient.data[...]
+    return vertex, gradient.clone() if create_graph else gradient.data[...]
 
 
 def _run(
@@ -330,9 +340,13 @@ def grad(
     """The gradients of sum(outputs * grad_outputs) with respect to `inputs` (leaves or not), and nothing else:
     no .grad is touched. A Tensor for a Tensor, a tuple for a sequence. create_graph=True: they can be
     differentiated again. An input that the outputs do not depend on is an error, or None with allow_unused."""
-    outs = [outputs] if isinstance(outputs, TensorType) else list(outputs)
-    ins = [inputs] if isinstance(inputs, TensorType) else list(inputs)
-    gradients = [grad_outputs] if isinstance(outputs, TensorType) else list(grad_outputs or [None] * len(outs))
+    outs: list[Any] = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    ins: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    gradients: list[Any] = [grad_outputs] * len(outs) if grad_outputs is None else [grad_outputs]
+    if isinstance(outputs, (list, tuple)) and grad_outputs is not None:
+        if not isinstance(grad_outputs, (list, tuple)):
+            raise TypeError(f"grad_outputs must be a list, one for each of the {len(outs)} outputs, or None")
+        gradients = list(grad_outputs)
     if len(gradients) != len(outs):
         raise ValueError(
             f"grad() got {len(outs)} outputs but {len(gradients)} grad_outputs: give one for each, or None"
@@ -350,5 +364,16 @@ def grad(
         raise GraphError(
             f"the outputs do not depend on input {unused[0]} of grad(): pass allow_unused=True to get None"
         )
-    got = [None if v not in found else found[v] if create_graph else wrap(_own(found[v])) for v in vertices]
-    return got[0] if isinstance(inputs, TensorType) else tuple(got)
+    seen: set[int] = set()
+    got = [None if v not in found else _given_away(found[v], seen) for v in vertices]
+    return tuple(got) if isinstance(inputs, (list, tuple)) else got[0]
+
+
+def _given_away(g: Any, seen: set[int]) -> Tensor:
+    """A gradient as a Tensor whose memory no other result shares."""
+    if not isinstance(g, TensorType):
+        g = wrap(_own(g))
+    if id(g.data) in seen or g.data.base is not None:
+        g = g.clone()
+    seen.add(id(g.data))
+    return cast("Tensor", g)

@@ -99,6 +99,28 @@ def parse(device: str | None) -> tuple[Backend, int]:
     return backend, index
 
 
+def check_dtype(dtype: Any) -> np.dtype[Any]:
+    """The dtype, if a tensor can have it: a float, integer or bool type. TypeError otherwise."""
+    made: np.dtype[Any] | None
+    try:
+        made = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        made = None
+    if made is None or made.kind not in "fiub":
+        raise TypeError(f"dtype must be a float, integer or bool type such as 'float32', not {dtype!r}")
+    return made  # type: ignore[no-any-return]
+
+
+def cast(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """A copy in another dtype. OverflowError for what an integer dtype cannot hold: NumPy would wrap it."""
+    if dtype.kind in "iu" and array.dtype != dtype and array.size:
+        limits = np.iinfo(dtype)
+        for value in (array.min(), array.max()):
+            if not limits.min <= value <= limits.max:
+                raise OverflowError(f"{value} does not fit into {dtype}: choose a wider dtype, or a float one")
+    return np.array(array, dtype=dtype)
+
+
 def set_default_device(device: str) -> None:
     """Where new tensors are made when `device=` is not given (at start: $TINYGRAD_M_DEVICE, else "cpu")."""
     global _default
@@ -130,6 +152,14 @@ def device_of(array: Array) -> str:
 def on(array: Array) -> AbstractContextManager[Any]:
     """`with on(array):` makes the array's device the current one (for cuda:1 and up it must be)."""
     return nullcontext() if isinstance(array, (np.ndarray, np.generic)) else of(array).xp.cuda.Device(array.device.id)
+
+
+def share_memory(a: Array, b: Array) -> bool:
+    """Whether one array may be a view of the other's memory."""
+    if a.base is b or a.base is b.base:
+        return True
+    with on(a):
+        return bool(of(a).xp.may_share_memory(a, b))
 
 
 def put(array: Array, device: str | None) -> Array:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from . import backend
+from .backend import check_dtype
 from .ops.shape import flat_ints
-from .tensor import Tensor, _dtype, wrap
+from .tensor import Tensor, wrap
 
 __all__ = [
     "arange", "eye", "full", "full_like", "linspace", "ones", "ones_like", "rand", "randint", "randn", "uniform",
@@ -19,19 +20,19 @@ __all__ = [
 
 def _made(array: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
     """A Tensor of a fresh host array."""
-    tensor = wrap(backend.put(np.asarray(array, dtype=_dtype(dtype)), device))
+    tensor = wrap(backend.put(backend.cast(np.asarray(array), check_dtype(dtype)), device))
     tensor.requires_grad = requires_grad
     return tensor
 
 
 def zeros(*shape: Any, dtype: Any = "float32", device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros: zeros(2, 3) or zeros((2, 3))."""
-    return _made(np.zeros(flat_ints("zeros", shape), _dtype(dtype)), dtype, device, requires_grad)
+    return _made(np.zeros(flat_ints("zeros", shape), check_dtype(dtype)), dtype, device, requires_grad)
 
 
 def ones(*shape: Any, dtype: Any = "float32", device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Ones: ones(2, 3) or ones((2, 3))."""
-    return _made(np.ones(flat_ints("ones", shape), _dtype(dtype)), dtype, device, requires_grad)
+    return _made(np.ones(flat_ints("ones", shape), check_dtype(dtype)), dtype, device, requires_grad)
 
 
 def full(

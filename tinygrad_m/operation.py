@@ -60,13 +60,18 @@ def op(
 def composed(function: F) -> F:
     """Put a function made of operations into the registry: it needs no rule of its own. Arguments that are named
     x, a or b may be anything that a Tensor can be made of."""
-    names = [name in ("x", "a", "b") for name in inspect.signature(function).parameters]
+    names = {name for name in inspect.signature(function).parameters if name in ("x", "a", "b")}
+    order = list(inspect.signature(function).parameters)
+
+    def clean(name: str, value: Any) -> Any:
+        value = value.item() if isinstance(value, np.generic) else value  # NumPy's scalars are weak
+        return autograd.TensorType(value) if name in names and not isinstance(value, autograd.TensorType) else value
 
     @functools.wraps(function)
     def call(*args: Any, **named: Any) -> Any:
-        if not isinstance(args[0] if args else None, autograd.TensorType) or (len(names) > 1 and names[1]):
-            pairs = zip(args, names + [False] * len(args), strict=False)
-            args = tuple([autograd.TensorType(v) if tensor and not hasattr(v, "shape") else v for v, tensor in pairs])
+        if not _state.walking:
+            args = tuple([clean(name, value) for name, value in zip(order, args, strict=False)]) + args[len(order) :]
+            named = {name: clean(name, value) for name, value in named.items()}
         return function(*args, **named)
 
     REGISTRY[call.__name__] = call
@@ -83,6 +88,7 @@ class Op:
         self.attrs = {p.name: p.default for p in self.parameters if p.default is not p.empty}
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in self.parameters)
         self.table = [self._compile(rules[name]) if name in rules else None for name in self.inputs]
+        self.optional = "bias" in self.inputs  # the one input that may be None
         self.plans: dict[int, Plan] = {}  # by which arguments need a gradient, a bit each
 
     def _compile(self, rule: Rule) -> tuple[Rule, list[int], list[str]]:
@@ -108,7 +114,7 @@ class Op:
         tensor_type = autograd.TensorType
         for arg in args:
             if isinstance(arg, tensor_type):
-                value = arg.data
+                value = arg._data
                 if first is None:
                     first = value
                 elif value.dtype is not first.dtype or type(value) is not type(first):
@@ -121,7 +127,7 @@ class Op:
             elif type(arg) is float or type(arg) is int:
                 value, weak = arg, True
                 parents.append(None)
-            elif arg is None or type(arg) is bool:
+            elif type(arg) is bool or (arg is None and self.optional):
                 value = arg
                 parents.append(None)
             else:  # arrays, lists, NumPy scalars, rubbish: sort them out, then begin again
@@ -139,12 +145,12 @@ class Op:
                 with backend.on(first):
                     values = self._align(values)
                     out = self.forward(backend.of(first).xp, *values, **attrs)
-        except (TypeError, ValueError, IndexError) as error:
+        except (TypeError, ValueError, IndexError, OverflowError) as error:
             raise self._explain(error, args) from error
         if isinstance(out, np.generic):  # a full reduction gives NumPy's scalar
             out = np.asarray(out)
         result = autograd.wrap(out)
-        if out is first or (out.base is not None and (out.base is first or out.base is first.base)):
+        if out is first or (out.base is not None and backend.share_memory(out, first)):
             result._version = args[0]._version  # a view: who changes one in place has changed the other
         if mask and self.rules and _state.recording and out.dtype.kind == "f":
             self._record(result, out, args, values, parents, mask, attrs)
@@ -182,8 +188,13 @@ class Op:
         if not self.variadic:
             n = len(self.inputs)
             if len(args) > n + len(self.attrs):
-                raise TypeError(f"{signature} takes at most {n + len(self.attrs)} arguments, got {len(args)}")
-            attrs = {**dict(zip(self.attrs, args[n:], strict=False)), **attrs}
+                most = n + len(self.attrs)
+                raise TypeError(f"{signature} takes {most} argument{'s'[: most > 1]} at most, got {len(args)}")
+            placed = dict(zip(self.attrs, args[n:], strict=False))
+            twice = [name for name in (*self.inputs[: len(args)], *placed) if name in attrs]
+            if twice:
+                raise TypeError(f"{signature} got {', '.join(twice)} twice")
+            attrs = {**placed, **attrs}
             missing = [name for name in self.inputs[len(args) :] if name not in attrs]
             if missing:
                 raise TypeError(f"{signature} misses {', '.join(missing)}")
@@ -191,6 +202,7 @@ class Op:
         unknown = [name for name in attrs if name not in self.attrs]
         if unknown:
             raise TypeError(f"{signature} has no argument {', '.join(unknown)}")
+        attrs = {name: v.item() if isinstance(v, np.generic) else v for name, v in attrs.items()}
         return args, {**self.attrs, **attrs}
 
     def _coerce(self, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
@@ -202,8 +214,14 @@ class Op:
         device = next((a.device for a in args if isinstance(a, tensor_type)), None)
         fresh: list[Any] = []
         for a in args:
-            if isinstance(a, np.generic):
-                fresh.append(a.item())  # NumPy's scalars are weak too: float32 * np.float64 stays float32
+            if a is None and not self.optional:
+                raise TypeError(f"{self.name}: an operand is None, not a tensor, array or number")
+            if isinstance(a, np.generic):  # NumPy's scalars are weak too: float32 * np.float64 stays float32
+                if a.dtype.kind not in "fiub":
+                    raise TypeError(
+                        f"{self.name}: an operand is {a!r}; tensors hold real numbers, not complex or others"
+                    )
+                fresh.append(float(a) if a.dtype.kind == "f" else a.item())
             elif a is None or isinstance(a, (tensor_type, int, float)):
                 fresh.append(a)
             else:
@@ -232,12 +250,12 @@ class Op:
 
     def _explain(self, error: Exception, args: Sequence[Any]) -> Exception:
         """The library's error with the operation's name, its operands, and what to do."""
-        kinds = (np.exceptions.AxisError, IndexError, TypeError, ValueError)
+        kinds = (np.exceptions.AxisError, IndexError, TypeError, ValueError, OverflowError)
         kind = next(k for k in kinds if isinstance(error, k))
         tensor_type = autograd.TensorType
         what = ", ".join(f"Tensor{a.shape} {a.dtype}" if isinstance(a, tensor_type) else repr(a) for a in args)
         remedy = next((f"; {text}" for sign, text in REMEDIES.items() if sign in str(error)), "")
-        return kind(f"{self.name}: {error} (operands: {what}){remedy}")
+        return kind(f"{self.name.lstrip('_')}: {error} (operands: {what}){remedy}")
 
 
 REMEDIES = {  # what to do about NumPy's and CuPy's commonest errors
@@ -245,10 +263,17 @@ REMEDIES = {  # what to do about NumPy's and CuPy's commonest errors
     "mismatch in its core dimension": "a @ b needs a.shape[-1] == b.shape[-2]: transpose or reshape one",
     "not aligned": "a @ b needs a.shape[-1] == b.shape[-2]: transpose or reshape one",
     "enough dimensions": "a @ b needs at least one dimension on both sides: use * for numbers",
-    "out of bounds for a": "axes count from 0 to ndim - 1, or back from -1",
+    "out of bounds for array": "axes count from 0 to ndim - 1, or back from -1",
     "out of bounds for axis": "indices count from 0 to size - 1, or back from -1",
     "too many indices": "give at most ndim indices",
     "cannot reshape": "the sizes must multiply to the same number; one of them may be -1",
+    "one unknown dimension": "only one of the sizes may be -1",
+    "not equal to one": "only axes of size 1 can be squeezed",
+    "'list' object cannot be interpreted": "give axes as a tuple",
+    "boolean index did not match": "a mask needs the sizes of the axes that it stands for",
+    "negative integer powers": "convert with .astype('float32') first",
+    "out of bounds for int": "convert with .astype() to a wider dtype first",
+    "out of bounds for uint": "convert with .astype() to a wider dtype first",
     "must match exactly": "all shapes must be equal but along the joined axis",
     "same shape": "reshape or broadcast_to() them first",
     "not supported for the input types": "convert with .astype()",

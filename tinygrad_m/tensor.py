@@ -21,22 +21,48 @@ class Tensor:
     copied: changing the source later changes nothing here. dtype: float16 to float64, integers or bool.
     device: "cpu", "cuda", "cuda:1"; by default where `data` is, or the default device for host data."""
 
-    __slots__ = ("data", "grad", "_requires_grad", "_node", "_version", "_hooks", "__weakref__")
+    __slots__ = ("_data", "_grad", "_requires_grad", "_node", "_version", "_hooks", "__weakref__")
     __array_priority__ = 1000.0  # for libraries that look at it
 
     def __init__(self, data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> None:
         array = _as_array(data, dtype)
         if device is not None or isinstance(array, np.ndarray) and not isinstance(data, Tensor):
             array = backend.put(array, device)
-        self.data: Array = array
-        self.grad: Tensor | None = None
+        self._data: Array = array
+        self._grad: Tensor | None = None
         self._node: Node | None = None
         self._version = [0]  # counts changes in place; a view shares its source's list
-        self._hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+        self._hooks: list[list[Callable[[Tensor], Tensor | None]]] | None = None
         self._requires_grad = False
         self.requires_grad = requires_grad
 
     # -- what it is -------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Array:
+        """The array itself, a NumPy or CuPy array. Assigning another of the same shape is a change in place."""
+        return self._data
+
+    @data.setter
+    def data(self, array: Array) -> None:
+        backend.of(array)  # TypeError unless it is an array
+        if array.shape != self.shape:
+            raise ValueError(f"data must be an array of shape {self.shape}, not {array.shape}: make a new Tensor")
+        self._data = array if isinstance(array, np.ndarray) or not isinstance(array, np.generic) else np.asarray(array)
+        self._version[0] += 1
+        self._version = [self._version[0]]  # views of the old array are on their own now
+
+    @property
+    def grad(self) -> Tensor | None:
+        """What backward() has added up, None before."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None and (not isinstance(value, Tensor) or value.shape != self.shape):
+            found = f"shape {value.shape}" if isinstance(value, Tensor) else repr(value)
+            raise TypeError(f"grad must be None or a Tensor of shape {self.shape}, not {found}")
+        self._grad = value
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -120,11 +146,14 @@ class Tensor:
         gradient's place. Returns a function that removes the hook."""
         if not self._requires_grad:
             raise autograd.GraphError("register_hook() needs a tensor that requires grad")
+        if not callable(hook):
+            raise TypeError(f"a hook is a function that can be called with the gradient, not {hook!r}")
         holder: Any = self._node or self
-        holder._hooks = [*(holder._hooks or ()), hook]
+        entry = [hook]  # a list of its own: the same function may be registered twice
+        holder._hooks = [*(holder._hooks or ()), entry]
 
         def remove() -> None:
-            holder._hooks = [h for h in holder._hooks if h is not hook]
+            holder._hooks = [e for e in holder._hooks if e is not entry]
 
         return remove
 
@@ -212,9 +241,10 @@ class Tensor:
         return _rebuild, (type(self), backend.to_numpy(self.data), device or "cpu", self._requires_grad, self.grad)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        function, arguments = self.__reduce__()
-        memo[id(self)] = copy = function(*arguments)
-        return copy  # type: ignore[no-any-return]
+        rebuild, arguments = self.__reduce__()
+        memo[id(self)] = made = rebuild(*arguments)
+        made.grad = None if self.grad is None else self.grad.detach().clone()
+        return made  # type: ignore[no-any-return]
 
     # -- devices and dtypes -----------------------------------------------------------------------
 
@@ -223,7 +253,12 @@ class Tensor:
         if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
             found, index = backend.parse(target)
             return ops.to_device(self, "cpu" if found is backend.CPU else f"cuda:{index}")
-        return self.astype(target)
+        try:
+            return self.astype(target)
+        except TypeError:
+            raise TypeError(
+                f"to() takes a device ('cpu', 'cuda', 'cuda:1') or a dtype ('float32'), not {target!r}"
+            ) from None
 
     def cpu(self) -> Tensor:
         """On the CPU."""
@@ -235,7 +270,7 @@ class Tensor:
 
     def astype(self, dtype: Any) -> Tensor:
         """In another dtype; integers and bools carry no gradient."""
-        return ops.astype(self, _dtype(dtype))
+        return ops.astype(self, dtype)
 
     # -- operators: the operation itself is the method ----------------------------------------------
 
@@ -304,6 +339,11 @@ class Tensor:
     # the memory, and the version counter tells every graph that has kept it.
 
     def __setitem__(self, index: Any, value: Operand) -> None:
+        if not isinstance(value, (Tensor, bool, int, float)):
+            value = Tensor(value, device=self.device)
+        kind = value.dtype if isinstance(value, Tensor) else np.dtype(type(value))
+        if kind.kind == "f" and self.dtype.kind != "f":
+            raise TypeError(f"{kind} values do not fit into a tensor of {self.dtype}: convert it with .astype() first")
         if self._recorded(value):
             if self.data.base is not None:
                 raise autograd.GraphError(
@@ -312,9 +352,10 @@ class Tensor:
                 )
             self._become(ops.assign(self, index, value))
             return
-        value = _on_device(value, self)
+        if isinstance(value, Tensor) and value.device != self.device:
+            raise backend.DeviceError(f"assignment from {value.device} into a tensor on {self.device}: use .to()")
         with backend.on(self.data):
-            self.data[ops.raw_index(index, self)] = value
+            ops.write(self.data, ops.raw_index(index, self), value.data if isinstance(value, Tensor) else value)
         self._version[0] += 1
 
     def __iadd__(self, other: Operand) -> Tensor:  # type: ignore[misc]
@@ -341,7 +382,7 @@ class Tensor:
             self._become(result.astype(self.dtype))
         else:
             with backend.on(self.data):
-                self.data[...] = result.data
+                ops.write(self.data, ..., result.data)
             self._version[0] += 1
         return self
 
@@ -357,7 +398,9 @@ class Tensor:
         return self._requires_grad or bool(getattr(other, "_requires_grad", False))
 
     def _become(self, result: Tensor) -> None:
-        self.data, self._node, self._requires_grad = result.data, result._node, result._requires_grad
+        if self._node is not None and result._node is not None:  # who retains its gradient goes on to do so
+            self._node.retain, result._node.retain = None, self._node.retain
+        self._data, self._node, self._requires_grad = result._data, result._node, result._requires_grad
         self._version = result._version
 
 
@@ -370,7 +413,7 @@ _UFUNCS = {
 def wrap(array: Array) -> Tensor:
     """A Tensor around an array that nobody else will change: no copy, no checks."""
     tensor = _new(Tensor)
-    tensor.data, tensor.grad, tensor._node, tensor._hooks = array, None, None, None
+    tensor._data, tensor._grad, tensor._node, tensor._hooks = array, None, None, None
     tensor._requires_grad, tensor._version = False, [0]
     return tensor
 
@@ -379,59 +422,38 @@ _new = object.__new__
 autograd.TensorType, autograd.wrap = Tensor, wrap
 
 
-def _dtype(dtype: Any) -> np.dtype[Any]:
-    """The dtype, if a tensor can have it."""
-    made: np.dtype[Any] | None
-    try:
-        made = np.dtype(dtype)
-    except TypeError:
-        made = None
-    if made is None or made.kind not in "fiub" or dtype is None:
-        raise TypeError(f"dtype must be a float, integer or bool type such as 'float32', not {dtype!r}")
-    return made
-
-
 def _as_array(data: Any, dtype: Any) -> Array:
     """An array of our own from whatever a Tensor can be made of."""
-    wanted = None if dtype is None else _dtype(dtype)
+    wanted = None if dtype is None else backend.check_dtype(dtype)
     if isinstance(data, Tensor):
         data = data.data
-    if isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__cuda_array_interface__"):
-        _dtype(data.dtype)
-        backend.of(data)
-        if isinstance(data, (np.ndarray, np.generic)):
-            return np.array(data, dtype=wanted)
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError("a masked array would lose its mask: use .filled(value) first")
+    if hasattr(data, "__cuda_array_interface__"):
         with backend.on(data):
-            return data.astype(wanted or data.dtype)
-    if isinstance(data, (str, bytes)) or data is None:
-        raise TypeError(f"a tensor is made of numbers, arrays or nested lists, not {data!r}")
-    if isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) for x in data):
+            return data.astype(backend.check_dtype(data.dtype if wanted is None else wanted))
+    if isinstance(data, (np.ndarray, np.generic)):
+        own = backend.check_dtype(data.dtype)
+        return backend.cast(np.asarray(data), wanted or own)
+    if _holds_tensors(data):
         raise TypeError("a list of tensors would lose their gradients: use stack() or concat()")
     try:
         array = np.asarray(data)
     except ValueError as error:
         raise ValueError(f"the nested lists have no rectangular shape: {error}") from error
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"a tensor is made of numbers, arrays or nested lists, not {type(data).__name__} of {array.dtype}"
-        )
-    if not hasattr(data, "__array__") and not hasattr(data, "__array_interface__"):  # numbers and lists
-        wanted = wanted or np.dtype({"f": np.float32, "b": np.bool_}.get(array.dtype.kind, np.int64))
-        wanted = np.dtype(np.float32) if array.size == 0 and dtype is None else wanted
-    return np.array(array, dtype=wanted)
+    if array.dtype.kind not in "fiub" or isinstance(data, (str, bytes)):
+        found = repr(data) if isinstance(data, (str, bytes, complex)) or data is None else f"{type(data).__name__}"
+        raise TypeError(f"a tensor is made of numbers, arrays or nested lists, not {found} ({array.dtype})")
+    if wanted is None and (hasattr(data, "__array__") or hasattr(data, "__array_interface__")):
+        wanted = array.dtype
+    elif wanted is None:  # numbers and lists
+        floats = array.dtype.kind == "f" or array.size == 0
+        wanted = np.dtype(np.float32 if floats else np.bool_ if array.dtype.kind == "b" else np.int64)
+    return backend.cast(array, wanted)
 
 
-def _on_device(value: Any, like: Tensor) -> Any:
-    """A value to write into like.data: a number, or an array on the same device."""
-    if isinstance(value, Tensor):
-        if value.device != like.device:
-            raise backend.DeviceError(f"assignment from {value.device} into a tensor on {like.device}: use .to()")
-        return value.data
-    if isinstance(value, (bool, int, float)):
-        return value
-    if not hasattr(value, "__cuda_array_interface__"):
-        value = np.asarray(value)
-    return backend.put(value, like.device)
+def _holds_tensors(data: Any) -> bool:
+    return isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) or _holds_tensors(x) for x in data[:1])
 
 
 def _bools(sign: str, value: Any) -> Any:
@@ -444,7 +466,7 @@ def _bools(sign: str, value: Any) -> Any:
 def _rebuild(kind: type[Tensor], array: np.ndarray, device: str, requires_grad: bool, grad: Tensor | None) -> Tensor:
     tensor = kind.__new__(kind)
     Tensor.__init__(tensor, array, device=device, requires_grad=requires_grad)
-    tensor.grad = grad
+    tensor._grad = grad
     return tensor
 
 

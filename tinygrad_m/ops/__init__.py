@@ -11,3 +11,4 @@ from .shape import *  # noqa: F403
 from .shape import assign as assign  # behind x[...] = v
 from .shape import getitem as getitem  # behind x[...]
 from .shape import raw_index as raw_index
+from .shape import write as write

@@ -135,13 +135,13 @@ def relu(xp: XP, x: Operand) -> Array:
     return xp.maximum(x, 0)
 
 
-@op(x=lambda g, x, negative_slope: where(x > 0, g, g * negative_slope))
+@op(cast="float", x=lambda g, x, negative_slope: where(x > 0, g, g * negative_slope))
 def leaky_relu(xp: XP, x: Operand, negative_slope: float = 0.01) -> Array:
     """x where x > 0, else negative_slope * x."""
     return xp.where(x > 0, x, x * negative_slope)
 
 
-@op(x=lambda g, x, alpha: where(x > 0, g, g * alpha * exp(minimum(x, 0.0))))
+@op(cast="float", x=lambda g, x, alpha: where(x > 0, g, g * alpha * exp(minimum(x, 0.0))))
 def elu(xp: XP, x: Operand, alpha: float = 1.0) -> Array:
     """x where x > 0, else alpha * (e^x - 1) (Clevert et al., 2015)."""
     return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
@@ -187,6 +187,8 @@ def clip(x: Operand, min: Operand = None, max: Operand = None) -> Tensor:
     """x limited to [min, max]; the slope is 1 inside, bounds included, and 0 outside. Bounds are numbers,
     None, or tensors (then maximum and minimum, which share ties)."""
     if isinstance(min, (int, float, NoneType)) and isinstance(max, (int, float, NoneType)):
+        if x.dtype.kind != "f" and (isinstance(min, float) or isinstance(max, float)):
+            x = x.astype("float32")
         return _clip(x, min=min, max=max)
     x = x if min is None else maximum(x, min)
     return x if max is None else minimum(x, max)
@@ -195,4 +197,6 @@ def clip(x: Operand, min: Operand = None, max: Operand = None) -> Tensor:
 @op(a=lambda g, condition: where(condition, g, 0.0), b=lambda g, condition: where(condition, 0.0, g))
 def where(xp: XP, condition: Operand, a: Operand, b: Operand) -> Array:
     """a where condition is true, else b."""
+    if not hasattr(a, "dtype") and not hasattr(b, "dtype") and float in (type(a), type(b)):
+        a = xp.asarray(a, dtype="float32")  # two numbers: as when a Tensor is made of them
     return xp.where(condition if hasattr(condition, "dtype") else xp.asarray(bool(condition)), a, b)

@@ -50,6 +50,10 @@ def one_hot(xp: XP, labels: Operand, classes: int = 1, dtype: Any = np.float32) 
 def softmax_cross_entropy(xp: XP, logits: Operand, labels: Operand) -> Array:
     """-log_softmax(logits)[n, labels[n]]: logits (N, C), labels (N,) integers -> (N,). A label out of range
     gives nan: no wrong loss, and no wait for the device to look."""
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"logits {logits.shape} must be (N, C), labels {labels.shape} {labels.dtype} (N,) and integers"
+        )
     shifted = logits - xp.max(logits, axis=-1, keepdims=True)
     total = xp.log(xp.sum(xp.exp(shifted), axis=-1))
     inside = (labels >= 0) & (labels < logits.shape[-1])

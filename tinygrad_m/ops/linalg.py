@@ -12,7 +12,7 @@ from ..backend import Array
 from ..operation import composed, op
 from .elementwise import XP, abs, pow, where
 from .reduce import Axis, max, min, spread, sum
-from .shape import diagonal, permute_dims, reshape
+from .shape import axis_of, diagonal, permute_dims, reshape, tensor_list
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -22,18 +22,18 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _matmul_left(g: Any, a: Any, b: Any) -> Any:
+def _matmul_left(g: Any, b: Any, shape: tuple[int, ...]) -> Any:
     if b.ndim == 1:
-        return g[..., None] * b if a.ndim > 1 else g * b
-    if a.ndim == 1:
+        return g[..., None] * b if len(shape) > 1 else g * b
+    if len(shape) == 1:
         return (b @ g[..., None])[..., 0]
     return g @ b.swapaxes(-1, -2)
 
 
-def _matmul_right(g: Any, a: Any, b: Any) -> Any:
+def _matmul_right(g: Any, a: Any, shape: tuple[int, ...]) -> Any:
     if a.ndim == 1:
-        return a[:, None] * g[..., None, :] if b.ndim > 1 else g * a
-    if b.ndim == 1:
+        return a[:, None] * g[..., None, :] if len(shape) > 1 else g * a
+    if len(shape) == 1:
         return (a.swapaxes(-1, -2) @ g[..., None])[..., 0]
     return a.swapaxes(-1, -2) @ g
 
@@ -49,11 +49,13 @@ def tensordot(a: Operand, b: Operand, axes: Any = 2) -> Tensor:
     """Sum of products over axes: the last n of a with the first n of b, or (axes of a, axes of b)."""
     if isinstance(axes, int):
         left, right = list(range(len(a.shape) - axes, len(a.shape))), list(range(axes))
+        fits = 0 <= axes <= len(a.shape) and axes <= len(b.shape)
     else:
         left, right = ([s] if isinstance(s, int) else list(s) for s in axes)
-        left, right = [k % len(a.shape) for k in left], [k % len(b.shape) for k in right]
-    if [a.shape[k] for k in left] != [b.shape[k] for k in right]:
-        raise ValueError(f"tensordot: axes {axes} of shapes {a.shape} and {b.shape} have different sizes")
+        left, right = [axis_of("tensordot", a, k) for k in left], [axis_of("tensordot", b, k) for k in right]
+        fits = True
+    if not fits or [a.shape[k] for k in left] != [b.shape[k] for k in right]:
+        raise ValueError(f"tensordot: axes {axes} of shapes {a.shape} and {b.shape} must exist and agree in size")
     free_a = [k for k in range(len(a.shape)) if k not in left]
     free_b = [k for k in range(len(b.shape)) if k not in right]
     n = product(a.shape[k] for k in left)
@@ -77,14 +79,21 @@ def _einsum(xp: XP, *xs: Operand, terms: tuple[str, ...] = (), to: str = "") -> 
 @composed
 def einsum(subscripts: str, *operands: Operand) -> Tensor:
     """Einstein's summation, as numpy.einsum: "ij,jk->ik", "...i,...i", "ii->i" ..."""
-    xs = list(operands)
+    if not isinstance(subscripts, str):
+        raise TypeError(f"einsum: subscripts come first, as a str such as 'ij,jk->ik', not {type(subscripts).__name__}")
+    xs = tensor_list("einsum", operands)
     terms, to = _einsum_terms(subscripts, [len(x.shape) for x in xs])
+    sizes: dict[str, int] = {}
+    for term, x in zip(terms, xs, strict=True):
+        for letter, n in zip(term, x.shape, strict=True):
+            if sizes.setdefault(letter, n) != n:
+                raise ValueError(
+                    f"einsum {subscripts!r}: axes {letter!r} of shapes {[x.shape for x in xs]} differ in size"
+                )
     for k, term in enumerate(terms):
         for letter in sorted({c for c in term if term.count(c) > 1}):  # a repeated letter is a diagonal
             while term.count(letter) > 1:
                 first, second = term.index(letter), term.rindex(letter)
-                if xs[k].shape[first] != xs[k].shape[second]:
-                    raise ValueError(f"einsum {subscripts!r}: axes {letter!r} of shape {xs[k].shape} differ in size")
                 xs[k] = diagonal(xs[k], 0, first, second)
                 term = term[:first] + term[first + 1 : second] + term[second + 1 :] + letter
         alone = [c for c in term if c not in to and not any(c in t for j, t in enumerate(terms) if j != k)]

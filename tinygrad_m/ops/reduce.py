@@ -3,6 +3,7 @@ for all, `keepdims` keeps the reduced axes at size 1, as in NumPy. Read shape.py
 
 from __future__ import annotations
 
+import operator
 from math import prod as product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -30,13 +31,16 @@ def axes_of(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
     """The axes as a sorted tuple of numbers from 0."""
     if axis is None:
         return tuple(range(len(shape)))
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    return tuple(sorted(a % len(shape) for a in axes))
+    axes = axis if isinstance(axis, tuple) else (operator.index(axis),)
+    return tuple(sorted(np.lib.array_utils.normalize_axis_tuple(axes, len(shape))))
 
 
 def count(shape: tuple[int, ...], axis: Axis) -> int:
-    """How many elements meet in one result of a reduction over `axis`."""
-    return product(shape[a] for a in axes_of(shape, axis))
+    """How many elements meet in one result of a reduction over `axis`. ValueError for none."""
+    n = product(shape[a] for a in axes_of(shape, axis))
+    if n == 0 and 0 in (shape[a] for a in axes_of(shape, axis)):
+        raise ValueError(f"axis {axis} of shape {shape} has no elements to reduce")
+    return n
 
 
 def spread(x: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
@@ -56,8 +60,7 @@ def sum(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
 @op(cast="float", x=lambda g, shape, axis, keepdims: spread(g * (1.0 / count(shape, axis)), shape, axis, keepdims))
 def mean(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
     """Arithmetic mean; of integers as float32. ValueError for nothing: 0/0."""
-    if count(x.shape, axis) == 0:
-        raise ValueError(f"the mean over axis {axis} of shape {x.shape} has no elements")
+    count(x.shape, axis)
     return xp.mean(x, axis=axis, keepdims=keepdims)
 
 
@@ -95,12 +98,14 @@ def _extreme_slope(g: Any, out: Any, x: Any, shape: tuple[int, ...], axis: Axis,
 @op(x=_extreme_slope)
 def max(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
     """Largest element; equal ones share the gradient (as torch.amax)."""
+    count(x.shape, axis)
     return xp.max(x, axis=axis, keepdims=keepdims)
 
 
 @op(x=_extreme_slope)
 def min(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
     """Smallest element; equal ones share the gradient (as torch.amin)."""
+    count(x.shape, axis)
     return xp.min(x, axis=axis, keepdims=keepdims)
 
 
@@ -161,6 +166,8 @@ def std(
 @op(x=lambda g, axis: flip(flip(g, axis=axis).cumsum(axis=axis), axis=axis))
 def cumsum(xp: XP, x: Operand, axis: int = -1) -> Array:
     """Running sum along one axis."""
+    if axis is None:
+        raise TypeError("axis must be an int; reshape(-1) first to sum over all elements")
     return xp.cumsum(x, axis=axis)
 
 

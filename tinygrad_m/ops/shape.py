@@ -46,7 +46,23 @@ def _reshape(xp: XP, x: Operand, to: tuple[int, ...] = ()) -> Array:
 @composed
 def reshape(x: Operand, *shape: Any) -> Tensor:
     """The elements in another shape; one size may be -1. reshape(x, 2, 3) or reshape(x, (2, 3))."""
-    return _reshape(x, to=flat_ints("reshape", shape))
+    to = flat_ints("reshape", shape)
+    if min(to, default=0) < -1:
+        raise ValueError(f"reshape: sizes {to} must not be negative, but that one may be -1 (what is left over)")
+    return _reshape(x, to=to)
+
+
+def axis_of(name: str, x: Any, axis: Any) -> int:
+    """One axis, counted from 0. AxisError or TypeError if there is no such axis."""
+    ndim = len(x.shape)
+    try:
+        if -ndim <= operator.index(axis) < ndim:
+            return operator.index(axis) % ndim
+    except TypeError:
+        raise TypeError(f"{name}: axis must be an int, not {axis!r}") from None
+    raise np.exceptions.AxisError(
+        f"{name}: axis {axis} is out of bounds for shape {x.shape}: axes count from 0 to ndim - 1, or back from -1"
+    )
 
 
 @op(cast=None, x=lambda g, axes: g.transpose(tuple(np.argsort(axes).tolist())))
@@ -71,7 +87,8 @@ transpose = permute_dims
 def swapaxes(x: Operand, axis1: int, axis2: int) -> Tensor:
     """Two axes exchanged."""
     order = list(range(len(x.shape)))
-    order[axis1], order[axis2] = order[axis2], order[axis1]
+    i, j = axis_of("swapaxes", x, axis1), axis_of("swapaxes", x, axis2)
+    order[i], order[j] = j, i
     return _permute(x, axes=tuple(order))
 
 
@@ -113,6 +130,8 @@ def flip(xp: XP, x: Operand, axis: int | tuple[int, ...] | None = None) -> Array
 @op(cast=None, x=lambda g, shift, axis: roll(g, shift=_minus(shift), axis=axis))
 def roll(xp: XP, x: Operand, shift: Any = 1, axis: Any = None) -> Array:
     """Elements moved by `shift` places along `axis`, those that fall off coming back at the start."""
+    if not all(isinstance(s, (int, np.integer)) for s in (shift if isinstance(shift, tuple) else (shift,))):
+        raise TypeError(f"shift must be an int, or a tuple of one for each axis, not {shift!r}")
     return xp.roll(x, shift, axis=axis)
 
 
@@ -132,28 +151,20 @@ def _concat(xp: XP, *xs: Operand, axis: int = 0, cuts: tuple[int, ...] = ()) -> 
 def concat(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     """Tensors joined along an existing axis."""
     xs = tensor_list("concat", tensors)
-    ndim = len(xs[0].shape)
-    if ndim == 0 or not -ndim <= axis < ndim:
-        raise ValueError(
-            f"concat: axis {axis} is out of bounds for shape {xs[0].shape}; stack() joins along a new axis"
-        )
-    if any(len(x.shape) != ndim for x in xs):
-        raise ValueError(
-            f"concat: shapes {', '.join(str(x.shape) for x in xs)} differ in dimensions; stack() or reshape()"
-        )
+    if not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"concat: axis must be an int, not {axis!r}; the tensors go into one list")
+    shapes, ndim = [x.shape for x in xs], len(xs[0].shape)
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"concat: axis {axis} is out of bounds for shape {shapes[0]}; stack() joins along a new axis")
     axis %= ndim
-    cuts = np.cumsum([0, *(x.shape[axis] for x in xs)]).tolist()
-    return _concat(*xs, axis=axis, cuts=tuple(cuts))
+    if any(len(s) != ndim or s[:axis] + s[axis + 1 :] != shapes[0][:axis] + shapes[0][axis + 1 :] for s in shapes):
+        raise ValueError(f"concat: shapes {shapes} must be equal but along axis {axis}; stack() joins along a new one")
+    return _concat(*xs, axis=axis, cuts=tuple(np.cumsum([0, *(s[axis] for s in shapes)]).tolist()))
 
 
 def tensor_list(name: str, tensors: Any) -> list[Any]:
     """A non-empty list of Tensors from a sequence of things that can be Tensors."""
-    if (
-        hasattr(tensors, "dtype")
-        and len(tensors.shape) == 0
-        or not isinstance(tensors, (list, tuple))
-        and not hasattr(tensors, "shape")
-    ):
+    if not isinstance(tensors, (list, tuple)) and not getattr(tensors, "shape", ()):
         raise TypeError(f"{name} takes a list or tuple of tensors, not {type(tensors).__name__}")
     xs = [t if isinstance(t, autograd.TensorType) else autograd.TensorType(t) for t in tensors]
     if not xs:
@@ -176,14 +187,17 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
 @composed
 def split(x: Operand, sections: Any, axis: int = 0) -> list[Tensor]:
     """A list of pieces: `sections` is their number (equal sizes), or the positions of the cuts, as in NumPy."""
+    axis = axis_of("split", x, axis)
     n = x.shape[axis]
-    if isinstance(sections, int):
+    if not isinstance(sections, (int, np.integer, list, tuple, np.ndarray)):
+        raise TypeError(f"split: sections must be an int or a list of cut positions, not {sections!r}")
+    if isinstance(sections, (int, np.integer)):
         if sections < 1 or n % sections:
             raise ValueError(f"split: {n} elements do not divide into {sections} equal pieces; give the cut positions")
         cuts = list(range(0, n + 1, n // sections)) if n else [0] * (sections + 1)
     else:
         cuts = [0, *sections, n]
-    before = (slice(None),) * (axis % len(x.shape))
+    before = (slice(None),) * axis
     return [getitem(x, (*before, slice(a, b))) for a, b in zip(cuts, cuts[1:], strict=False)]
 
 
@@ -204,7 +218,12 @@ def repeat(x: Operand, repeats: Any, axis: int | None = None) -> Tensor:
     """Each element `repeats` times (an int, or one for each index), along the axis or flattened, as numpy.repeat."""
     if axis is None:
         x, axis = reshape(x, -1), 0
-    return take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis=axis)
+    counts, axis = np.asarray(repeats), axis_of("repeat", x, axis)
+    if counts.dtype.kind not in "iu":
+        raise TypeError(f"repeat: repeats must be an int, or one for each index, not {repeats!r}")
+    if counts.size and counts.min() < 0:
+        raise ValueError(f"repeat: repeats {repeats!r} must not be negative")
+    return take(x, np.repeat(np.arange(x.shape[axis]), counts), axis=axis)
 
 
 @op(cast=None, x=lambda g, shape, width: g[tuple(slice(a, a + n) for (a, _), n in zip(width, shape, strict=True))])
@@ -215,9 +234,16 @@ def _pad(xp: XP, x: Operand, width: tuple[tuple[int, int], ...] = (), constant_v
 @composed
 def pad(x: Operand, width: Any, constant_values: float = 0.0) -> Tensor:
     """A border of a constant: `width` is an int, (before, after) for all axes, or one such pair for each."""
-    pairs = np.broadcast_to(np.asarray(width), (len(x.shape), 2)).tolist()
+    if np.asarray(width).dtype.kind not in "iu":
+        raise TypeError(f"pad: width must be an int or pairs of ints, not {width!r}")
+    try:
+        pairs = np.broadcast_to(np.asarray(width), (len(x.shape), 2)).tolist()
+    except ValueError:
+        raise ValueError(f"pad: width {width!r} does not fit shape {x.shape}: give one pair for each axis") from None
     if any(n < 0 for pair in pairs for n in pair):
         raise ValueError(f"pad: width {width!r} must not be negative; cut with x[...] instead")
+    if x.dtype.kind != "f" and constant_values != int(constant_values):
+        raise TypeError(f"pad: {constant_values!r} does not fit into {x.dtype}: convert x with .astype() first")
     return _pad(x, width=tuple((a, b) for a, b in pairs), constant_values=constant_values)
 
 
@@ -336,10 +362,21 @@ def scatter(xp: XP, g: Operand, index: Any = (), shape: tuple[int, ...] = (), on
     return out
 
 
-@op(x=lambda g, index: _assign(g, 0.0, index=index), value=lambda g, index: _getitem(g, index=index))
+def write(out: Array, index: Any, value: Any) -> None:
+    """out[index] = value, with an error that says what does not fit."""
+    if not getattr(out.flags, "writeable", True):
+        raise ValueError("this tensor's memory is read-only (broadcast_to gives such views): change a clone()")
+    try:
+        out[index] = value
+    except ValueError as error:
+        found, place = np.shape(value), out[index].shape
+        raise ValueError(f"a value of shape {found} does not fit into {place}: reshape() it ({error})") from None
+
+
+@op(cast=None, x=lambda g, index: _assign(g, 0.0, index=index), value=lambda g, index: _getitem(g, index=index))
 def _assign(xp: XP, x: Operand, value: Operand, index: Any = ()) -> Array:
     out = x.copy()
-    out[index] = value
+    write(out, index, value)
     return out
 
 
@@ -367,12 +404,8 @@ def take(x: Operand, indices: Operand, axis: int | None = None) -> Tensor:
     """Elements at integer `indices` along an axis (None: of the flattened tensor), as numpy.take."""
     if axis is None:
         x, axis = reshape(x, -1), 0
-    if isinstance(indices, (int, np.integer)):
-        return getitem(x, (slice(None),) * (axis % len(x.shape)) + (int(indices),))
-    index = _index_array(indices)
-    return getitem(
-        x, (slice(None),) * (axis % len(x.shape)) + (index.astype(np.int64) if index.dtype.kind == "b" else index,)
-    )
+    before = (slice(None),) * axis_of("take", x, axis)
+    return getitem(x, (*before, indices if isinstance(indices, (int, np.integer)) else _index_array(indices)))
 
 
 @composed
@@ -384,15 +417,23 @@ def take_along_axis(x: Operand, indices: Operand, axis: int = -1) -> Tensor:
         raise ValueError(
             f"take_along_axis: indices need {ndim} dimensions and integers, got shape {index.shape} {index.dtype}"
         )
-    axis %= ndim
-    grid: list[Any] = [np.arange(n).reshape([-1 if k == j else 1 for k in range(ndim)]) for j, n in enumerate(x.shape)]
-    grid[axis] = index
-    return getitem(x, tuple(grid))
+    axis = axis_of("take_along_axis", x, axis)
+    return getitem(x, _along(index, axis))
+
+
+def _along(index: Array, axis: int) -> tuple[Array, ...]:
+    """The index tuple that reads along an axis: ranges for the other axes, on the index's device."""
+    with backend.on(index):
+        xp, ndim = backend.of(index).xp, index.ndim
+        grid = [xp.arange(n).reshape([-1 if k == j else 1 for k in range(ndim)]) for j, n in enumerate(index.shape)]
+    return (*grid[:axis], index, *grid[axis + 1 :])
 
 
 @op(cast=None)
 def argsort(xp: XP, x: Operand, axis: int = -1, descending: bool = False) -> Array:
     """Indices (int64) that sort along an axis; equal elements stay in their order."""
+    if axis is None:
+        raise TypeError("axis must be an int; reshape(-1) first to sort all elements")
     if not descending:
         return xp.argsort(x, axis=axis, kind="stable")
     order = xp.argsort(xp.flip(x, axis=axis), axis=axis, kind="stable")
@@ -402,7 +443,8 @@ def argsort(xp: XP, x: Operand, axis: int = -1, descending: bool = False) -> Arr
 @composed
 def sort(x: Operand, axis: int = -1, descending: bool = False) -> Tensor:
     """Values in order along an axis."""
-    return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis=axis)
+    order = argsort(x, axis=axis, descending=descending)
+    return _getitem(x, index=_along(order.data, axis_of("sort", x, axis)))
 
 
 # -- copies ---------------------------------------------------------------------------------------
@@ -416,7 +458,8 @@ def _astype(xp: XP, x: Operand, dtype: Any = None) -> Array:
 @composed
 def astype(x: Operand, dtype: Any) -> Tensor:
     """In another dtype; integers and bools carry no gradient."""
-    return x if x.dtype == np.dtype(dtype) else _astype(x, dtype=np.dtype(dtype))
+    wanted = backend.check_dtype(dtype)
+    return x if x.dtype == wanted else _astype(x, dtype=wanted)
 
 
 @op(cast=None, x=lambda g: g)
