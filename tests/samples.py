@@ -258,7 +258,8 @@ for index in [0, (slice(None), 1), (slice(1, 3), slice(0, 2)), (np.array([0, 2])
             return y
 
         add("assign", (3, 4), value_shape, f=ours, torch=theirs_put)
-add("scatter", (3,), f=lambda g: REGISTRY["scatter"](g, index=(tg.Tensor([0, 2, 2], device=g.device).data,), shape=(4,)),
+add("scatter", (3,),
+    f=lambda g: REGISTRY["scatter"](g, index=(tg.Tensor([0, 2, 2], device=g.device).data,), shape=(4,)),
     torch=lambda g: _t("zeros")(4, dtype=g.dtype).index_add(0, _t("tensor")([0, 2, 2]), g))  # fmt: skip
 add("take", (3, 4), args=([2, 0, 2], 1), torch=lambda x: x[:, [2, 0, 2]])
 add("take", (3, 4), args=(np.array([[5, 1], [0, 5]]),), torch=lambda x: x.take(_t("tensor")([[5, 1], [0, 5]])))

@@ -26,7 +26,10 @@ IMPLICIT = (
 )
 SCALARS = (bool, int, float, complex, np.generic)
 CREATION = {"arange", "empty", "eye", "full", "identity", "linspace", "logspace", "ones", "tri", "zeros"}
-ABOUT_DTYPES = {"can_cast", "common_type", "finfo", "iinfo", "isdtype", "issubdtype", "promote_types", "result_type"}
+ABOUT_DTYPES = {  # answered on the host, from dtypes, shapes and addresses
+    "can_cast", "common_type", "finfo", "iinfo", "isdtype", "issubdtype", "may_share_memory", "promote_types",
+    "result_type",
+}  # fmt: skip
 SYNCS = {"argwhere", "compress", "extract", "flatnonzero", "nonzero", "unique"}
 VIEWS = {  # they launch no kernel as long as their result is a view
     "T", "astype", "broadcast_to", "diagonal", "expand_dims", "flip", "mT", "moveaxis", "permute_dims", "ravel", "real",

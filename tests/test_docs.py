@@ -29,7 +29,7 @@ def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("page", PAGES, ids=[p.name for p in PAGES])
 def test_links_and_file_names_exist(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
     for target in LINK.findall(text):
         assert (page.parent / target).exists(), f"{page.name} links to {target}, which does not exist"
     for name in re.findall(r"`((?:tinygrad_m|tests|examples|docs)/[\w./]+)`", text):
@@ -44,7 +44,9 @@ def test_docs_have_code() -> None:
 def test_nothing_but_the_agreed_folders_at_the_top() -> None:
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
     top = {name.split("/")[0] for name in tracked if name and not name.startswith(".")}
     assert top <= {"pyproject.toml", "README.md", "LICENSE", "tinygrad_m", "tests", "examples", "docs"}
 

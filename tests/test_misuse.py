@@ -310,6 +310,14 @@ PYTHON: list[Case] = [
     ("range of many", lambda: range(T([1, 2])), TypeError, ["one element", "(2,)"]),
     ("format of many", lambda: f"{leaf(2):.3f}", ValueError, ["(2,)", "tolist()"]),
     ("writing shape", lambda: setattr(leaf(2), "shape", (1, 2)), AttributeError, ["shape"]),
+    ("PyTorch's view", lambda: leaf(2).view(2), AttributeError, ["'view'", "reshape"]),  # type: ignore[attr-defined]
+    ("PyTorch's cat", lambda: tg.cat([leaf(2)]), AttributeError, ["'cat'", "concat"]),  # type: ignore[attr-defined]
+    ("unknown attribute", lambda: leaf(2).gard, AttributeError, ["Tensor", "'gard'"]),  # type: ignore[attr-defined]
+    ("sizes as data", lambda: T(2, 3), TypeError, ["sizes", "zeros(2, 3)"]),
+    ("tensor of a computed one", lambda: T(leaf(2) * 2), TypeError, ["history", "clone()", "detach()"]),
+    ("longdouble", lambda: tg.zeros(2, dtype=np.longdouble), TypeError, ["longdouble", "'float32'"]),
+    ("arange step 0", lambda: tg.arange(0, 1, 0), ValueError, ["arange", "step"]),
+    ("gradcheck eps", lambda: tg.gradcheck(tg.exp, leaf(2), eps=0.0), ValueError, ["eps", "positive"]),
     ("new attribute", lambda: setattr(leaf(2), "gard", 1), AttributeError, ["gard"]),
     ("np.asarray", lambda: np.asarray(leaf(2)), TypeError, ["gradient", "t.numpy()"]),
     ("np.array of a list", lambda: np.array([leaf(2), leaf(2)]), TypeError, ["gradient", "t.numpy()"]),

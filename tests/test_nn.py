@@ -226,6 +226,14 @@ def test_embedding_equals_torch(index: Any, padding: int | None) -> None:
     close(w.grad, v.grad)
 
 
+def test_embedding_keeps_its_own_index() -> None:
+    w, index = tg.zeros(3, 1, requires_grad=True), tg.Tensor([0, 1])
+    out = F.embedding(index, w)
+    index[0] = 2
+    out.sum().backward()
+    assert grad(w).tolist() == [[1.0], [1.0], [0.0]]
+
+
 def test_embedding_starts_normal_with_a_row_of_zeros() -> None:
     weight = nn.Embedding(2000, 50, padding_idx=-3).weight.numpy()
     assert not weight[1997].any() and abs(weight.mean()) < 0.01 and abs(weight.std() - 1) < 0.01
@@ -818,6 +826,16 @@ def test_errors_say_what_was_wrong(k: int) -> None:
     wrong, kind, message = BAD[k]
     with pytest.raises(kind, match=message):
         wrong()
+
+
+def test_a_parameter_is_not_overwritten_by_a_tensor() -> None:
+    layer = nn.Linear(2, 3)
+    with pytest.raises(TypeError, match=r"Linear.weight is a Parameter and would be lost: assign nn.Parameter"):
+        layer.weight = layer.weight * 0.5
+    layer.weight, layer.bias = nn.Parameter(layer.weight * 0.5), None
+    with tg.no_grad():
+        layer.weight *= 2.0
+    assert [n for n, _ in layer.named_parameters()] == ["weight"]
 
 
 def test_a_set_of_modules_and_two_tensors_of_one_name_are_errors() -> None:

@@ -184,7 +184,8 @@ def test_ties_and_kinks_follow_torch() -> None:
         (lambda t: tg.leaky_relu(t), torch.nn.functional.leaky_relu), (lambda t: tg.elu(t), torch.nn.functional.elu),
         (lambda t: tg.std(t * 0.0), lambda t: torch.std(t * 0.0)), (lambda t: t**2, lambda t: t**2),
         (lambda t: t**0, lambda t: t**0), (lambda t: tg.prod(t), torch.prod),
-        (lambda t: tg.prod(t, axis=1), lambda t: t.prod(1)), (lambda t: t ** tg.Tensor(other * 0 + 2), lambda t: t ** torch.tensor(other * 0 + 2)),
+        (lambda t: tg.prod(t, axis=1), lambda t: t.prod(1)),
+        (lambda t: t ** tg.Tensor(other * 0 + 2), lambda t: t ** torch.tensor(other * 0 + 2)),
     ]  # fmt: skip
     for k, (ours, theirs) in enumerate(pairs):
         a, b = tg.Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)

@@ -7,6 +7,8 @@
 
 Read tensor.py, then ops/elementwise.py, operation.py and autograd.py: that is the whole engine."""
 
+from typing import TYPE_CHECKING
+
 from . import creation, data, nn, ops, optim
 from .autograd import GraphError, enable_grad, grad, is_grad_enabled, no_grad
 from .backend import DeviceError, device_count, get_default_device, manual_seed, set_default_device
@@ -18,7 +20,7 @@ from .ops.fused import *  # noqa: F403
 from .ops.linalg import *  # noqa: F403
 from .ops.reduce import *  # noqa: F403
 from .ops.shape import *  # noqa: F403
-from .tensor import Tensor, from_dlpack
+from .tensor import PYTORCH_NAMES, Tensor, from_dlpack
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,3 +35,10 @@ __all__ += ops.shape.__all__
 __all__ += ops.linalg.__all__
 __all__ += ops.fused.__all__
 __all__ += ops.conv.__all__
+
+if not TYPE_CHECKING:  # for people who come from PyTorch
+
+    def __getattr__(name: str) -> object:
+        if name in PYTORCH_NAMES:
+            raise AttributeError(f"tinygrad_m has no {name!r}: use {PYTORCH_NAMES[name]}")
+        raise AttributeError(f"module 'tinygrad_m' has no attribute {name!r}")

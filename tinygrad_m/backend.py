@@ -106,7 +106,7 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
         made = None if dtype is None else np.dtype(dtype)
     except TypeError:
         made = None
-    if made is None or made.kind not in "fiub":
+    if made is None or made.kind not in "fiub" or made.itemsize > 8:
         raise TypeError(f"dtype must be a float, integer or bool type such as 'float32', not {dtype!r}")
     return made  # type: ignore[no-any-return]
 

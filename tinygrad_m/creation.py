@@ -49,6 +49,8 @@ def arange(
 ) -> Tensor:  # fmt: skip
     """start, start + step ... before stop; arange(n) counts from 0. Integers give int64, else float32."""
     start, stop = (0, start) if stop is None else (start, stop)
+    if step == 0:
+        raise ValueError("arange: step must not be 0")
     whole = all(isinstance(v, (int, np.integer)) for v in (start, stop, step))
     return _made(np.arange(start, stop, step), dtype or ("int64" if whole else "float32"), device, requires_grad)
 

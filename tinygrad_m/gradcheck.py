@@ -35,6 +35,8 @@ def gradcheck(
     wanted = [k for k, x in enumerate(given) if isinstance(x, Tensor) and x.requires_grad]
     if not wanted:
         raise ValueError("gradcheck: no input requires grad, there is nothing to check")
+    if not eps > 0:
+        raise ValueError(f"gradcheck: eps must be positive, not {eps!r}")
     if order not in (1, 2):
         raise ValueError(f"gradcheck: order must be 1 or 2, not {order!r}")
     generator = np.random.default_rng(seed)

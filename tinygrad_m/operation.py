@@ -83,7 +83,8 @@ class Op:
 
     def __init__(self, forward: Callable[..., Any], rules: dict[str, Rule], cast: str | None) -> None:
         self.forward, self.rules, self.cast, self.name = forward, rules, cast, forward.__name__
-        self.parameters = list(inspect.signature(forward).parameters.values())[1:]
+        parameters = list(inspect.signature(forward).parameters.values())[1:]
+        self.parameters = [p.replace(annotation=p.empty) for p in parameters]
         self.inputs = [p.name for p in self.parameters if p.default is p.empty]
         self.attrs = {p.name: p.default for p in self.parameters if p.default is not p.empty}
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in self.parameters)
@@ -201,7 +202,7 @@ class Op:
             args = [*args[:n], *(attrs.pop(name) for name in self.inputs[len(args) :])]
         unknown = [name for name in attrs if name not in self.attrs]
         if unknown:
-            raise TypeError(f"{signature} has no argument {', '.join(unknown)}")
+            raise TypeError(f"{signature} has no argument {', '.join(unknown)}; axis and keepdims are NumPy's names")
         attrs = {name: v.item() if isinstance(v, np.generic) else v for name, v in attrs.items()}
         return args, {**self.attrs, **attrs}
 
@@ -246,7 +247,8 @@ class Op:
             dtype = np.dtype(np.float32)
         else:
             dtype = np.result_type(*(v.dtype for v in arrays))
-        return [v.astype(dtype, copy=False) if hasattr(v, "dtype") else v for v in values]
+        stay = "b" if floats and self.cast == "common" else ""  # a mask is fine as it is
+        return [v.astype(dtype, copy=False) if hasattr(v, "dtype") and v.dtype.kind != stay else v for v in values]
 
     def _explain(self, error: Exception, args: Sequence[Any]) -> Exception:
         """The library's error with the operation's name, its operands, and what to do."""

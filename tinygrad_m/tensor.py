@@ -25,6 +25,8 @@ class Tensor:
     __array_priority__ = 1000.0  # for libraries that look at it
 
     def __init__(self, data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> None:
+        if isinstance(dtype, int):
+            raise TypeError(f"Tensor takes data, then a dtype, not sizes such as {dtype}: zeros(2, 3) takes sizes")
         array = _as_array(data, dtype)
         if device is not None or isinstance(array, np.ndarray) and not isinstance(data, Tensor):
             array = backend.put(array, device)
@@ -116,6 +118,10 @@ class Tensor:
             notes.append("requires_grad=True")
         return f"Tensor({values}, {', '.join(notes)})"
 
+    def __getattr__(self, name: str) -> NoReturn:
+        remedy = f": use {PYTORCH_NAMES[name]}" if name in PYTORCH_NAMES else ""
+        raise AttributeError(f"Tensor has no attribute {name!r}{remedy}")
+
     # -- autograd ---------------------------------------------------------------------------------
 
     def backward(self, gradient: Operand = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
@@ -185,6 +191,8 @@ class Tensor:
         name = _UFUNCS.get(ufunc.__name__, ufunc.__name__)
         function = getattr(ops, name, None)
         if method != "__call__" or kwargs or function is None or len(inputs) > 2:
+            if kwargs.get("out") is not None:
+                raise TypeError(f"np.{ufunc.__name__} into an array would lose the gradient: a = a + t, or t.numpy()")
             raise TypeError(
                 f"np.{ufunc.__name__}{'' if method == '__call__' else '.' + method} does not work on a Tensor: "
                 "use tinygrad_m's functions, or t.numpy()"
@@ -236,7 +244,7 @@ class Tensor:
 
     def __reduce__(self) -> Any:
         if self._node is not None:
-            raise TypeError("only leaves can be pickled or deep-copied: use t.detach()")
+            raise TypeError("only leaves can be pickled or deep-copied: use t.detach(), or t.numpy() for a figure")
         device = None if self.device == "cpu" else self.device
         return _rebuild, (type(self), backend.to_numpy(self.data), device or "cpu", self._requires_grad, self.grad)
 
@@ -375,7 +383,7 @@ class Tensor:
         result = operation(self, other)
         if result.shape != self.shape or (result.dtype != self.dtype and self.dtype.kind != "f"):
             raise ValueError(
-                f"in place: {operation} gives {result.shape} {result.dtype}, which does not fit into "
+                f"in place: {operation.__name__} gives {result.shape} {result.dtype}, which does not fit into "
                 f"{self.shape} {self.dtype}: write t = t + ... instead"
             )
         if recorded:
@@ -404,6 +412,15 @@ class Tensor:
         self._version = result._version
 
 
+PYTORCH_NAMES = {  # and what they are called here
+    "cat": "concat", "dim": "ndim", "double": "astype('float64')", "element_size": "dtype.itemsize",
+    "expand": "broadcast_to", "float": "astype('float32')", "gather": "take_along_axis", "half": "astype('float16')",
+    "index_select": "take", "int": "astype('int32')", "long": "astype('int64')", "mm": "matmul, or @",
+    "movedim": "moveaxis", "numel": "size", "permute": "permute_dims", "repeat_interleave": "repeat",
+    "tensor": "Tensor", "type": "astype", "unsqueeze": "expand_dims", "unbind": "iteration", "view": "reshape",
+    "add_": "+= inside no_grad()", "sub_": "-= inside no_grad()", "mul_": "*= inside no_grad()",
+    "zero_": "t[...] = 0", "from_numpy": "Tensor", "chunk": "split", "clamp": "clip", "bmm": "matmul",
+}  # fmt: skip
 _UFUNCS = {
     "absolute": "abs", "power": "pow", "true_divide": "divide", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
     "fabs": "abs", "float_power": "pow",
@@ -426,6 +443,8 @@ def _as_array(data: Any, dtype: Any) -> Array:
     """An array of our own from whatever a Tensor can be made of."""
     wanted = None if dtype is None else backend.check_dtype(dtype)
     if isinstance(data, Tensor):
+        if data._node is not None:
+            raise TypeError("a Tensor made of a computed tensor would lose its history: use clone(), or detach()")
         data = data.data
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError("a masked array would lose its mask: use .filled(value) first")

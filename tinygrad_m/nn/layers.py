@@ -281,6 +281,9 @@ class _BatchNorm(_Layer):
     """What BatchNorm1d and BatchNorm2d share: everything but the shapes that they take."""
 
     _shapes: tuple[str, ...] = ()
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
 
     def __init__(
         self,
@@ -304,10 +307,6 @@ class _BatchNorm(_Layer):
         count = zeros((), dtype="int64", device=device) if track_running_stats else None
         self.register_buffer("num_batches_tracked", count)
         self.reset_parameters()
-
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    num_batches_tracked: Tensor | None
 
     def reset_parameters(self) -> None:
         """weight 1, bias 0, and no statistics yet: mean 0, variance 1."""

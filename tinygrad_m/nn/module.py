@@ -26,7 +26,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(data)
+        super().__init__(data.detach() if isinstance(data, Tensor) else data)
         if self.dtype.kind != "f":
             raise TypeError(f"Parameter: only floats can be learnt, not {self.dtype}: use .astype('float32')")
         self.requires_grad = requires_grad
@@ -58,6 +58,14 @@ class Module:
 
     training: bool = True  # set by train() and eval()
     _buffers: tuple[str, ...] = ()  # names of the attributes that register_buffer made
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(vars(self).get(name), Parameter) and not (value is None or isinstance(value, Parameter)):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a Parameter and would be lost: assign nn.Parameter(...) or None, or "
+                "change its values in place under no_grad()"
+            )
+        super().__setattr__(name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The computation; subclasses define it."""
