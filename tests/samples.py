@@ -264,6 +264,7 @@ add("scatter", (3,),
 add("take", (3, 4), args=([2, 0, 2], 1), torch=lambda x: x[:, [2, 0, 2]])
 add("take", (3, 4), args=(np.array([[5, 1], [0, 5]]),), torch=lambda x: x.take(_t("tensor")([[5, 1], [0, 5]])))
 _along = np.array([[0, 2, 1, 1], [2, 2, 0, 0]])
+add("take_along_axis", (3, 4), args=(_along[:, :1], 0), torch=lambda x: x[[0, 2]])
 add("take_along_axis", (3, 4), args=(_along, 0), torch=lambda x: x.gather(0, _t("tensor")(_along)))
 
 # -- products ---------------------------------------------------------------------------------------

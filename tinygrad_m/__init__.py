@@ -14,13 +14,15 @@ from .autograd import GraphError, enable_grad, grad, is_grad_enabled, no_grad
 from .backend import DeviceError, device_count, get_default_device, manual_seed, set_default_device
 from .creation import *  # noqa: F403
 from .gradcheck import GradcheckError, gradcheck
+from .interop import PYTORCH_NAMES
 from .ops.conv import *  # noqa: F403  (every operation, by its NumPy or array API name)
 from .ops.elementwise import *  # noqa: F403
 from .ops.fused import *  # noqa: F403
+from .ops.indexing import *  # noqa: F403
 from .ops.linalg import *  # noqa: F403
 from .ops.reduce import *  # noqa: F403
 from .ops.shape import *  # noqa: F403
-from .tensor import PYTORCH_NAMES, Tensor, from_dlpack
+from .tensor import Tensor, from_dlpack
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,6 +34,7 @@ __all__ += creation.__all__
 __all__ += ops.elementwise.__all__
 __all__ += ops.reduce.__all__
 __all__ += ops.shape.__all__
+__all__ += ops.indexing.__all__
 __all__ += ops.linalg.__all__
 __all__ += ops.fused.__all__
 __all__ += ops.conv.__all__

@@ -12,6 +12,7 @@ import numpy as np
 from . import autograd, backend, ops
 from .autograd import Node, Operand
 from .backend import Array
+from .interop import PYTORCH_NAMES, UFUNCS, as_array
 
 
 class Tensor:
@@ -27,7 +28,7 @@ class Tensor:
     def __init__(self, data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> None:
         if isinstance(dtype, int):
             raise TypeError(f"Tensor takes data, then a dtype, not sizes such as {dtype}: zeros(2, 3) takes sizes")
-        array = _as_array(data, dtype)
+        array = as_array(data, dtype)
         if device is not None or isinstance(array, np.ndarray) and not isinstance(data, Tensor):
             array = backend.put(array, device)
         self._data: Array = array
@@ -50,9 +51,9 @@ class Tensor:
         backend.of(array)  # TypeError unless it is an array
         if array.shape != self.shape:
             raise ValueError(f"data must be an array of shape {self.shape}, not {array.shape}: make a new Tensor")
-        self._data = array if isinstance(array, np.ndarray) or not isinstance(array, np.generic) else np.asarray(array)
         self._version[0] += 1
-        self._version = [self._version[0]]  # views of the old array are on their own now
+        if array is not self._data:  # views of the old array are on their own now
+            self._data, self._version = np.asarray(array) if isinstance(array, np.generic) else array, [0]
 
     @property
     def grad(self) -> Tensor | None:
@@ -188,7 +189,7 @@ class Tensor:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """np.add(array, t), array * t ...: the operation of that name, so that the gradient is kept."""
-        name = _UFUNCS.get(ufunc.__name__, ufunc.__name__)
+        name = UFUNCS.get(ufunc.__name__, ufunc.__name__)
         function = getattr(ops, name, None)
         if method != "__call__" or kwargs or function is None or len(inputs) > 2:
             if kwargs.get("out") is not None:
@@ -412,21 +413,6 @@ class Tensor:
         self._version = result._version
 
 
-PYTORCH_NAMES = {  # and what they are called here
-    "cat": "concat", "dim": "ndim", "double": "astype('float64')", "element_size": "dtype.itemsize",
-    "expand": "broadcast_to", "float": "astype('float32')", "gather": "take_along_axis", "half": "astype('float16')",
-    "index_select": "take", "int": "astype('int32')", "long": "astype('int64')", "mm": "matmul, or @",
-    "movedim": "moveaxis", "numel": "size", "permute": "permute_dims", "repeat_interleave": "repeat",
-    "tensor": "Tensor", "type": "astype", "unsqueeze": "expand_dims", "unbind": "iteration", "view": "reshape",
-    "add_": "+= inside no_grad()", "sub_": "-= inside no_grad()", "mul_": "*= inside no_grad()",
-    "zero_": "t[...] = 0", "from_numpy": "Tensor", "chunk": "split", "clamp": "clip", "bmm": "matmul",
-}  # fmt: skip
-_UFUNCS = {
-    "absolute": "abs", "power": "pow", "true_divide": "divide", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
-    "fabs": "abs", "float_power": "pow",
-}  # fmt: skip
-
-
 def wrap(array: Array) -> Tensor:
     """A Tensor around an array that nobody else will change: no copy, no checks."""
     tensor = _new(Tensor)
@@ -437,42 +423,6 @@ def wrap(array: Array) -> Tensor:
 
 _new = object.__new__
 autograd.TensorType, autograd.wrap = Tensor, wrap
-
-
-def _as_array(data: Any, dtype: Any) -> Array:
-    """An array of our own from whatever a Tensor can be made of."""
-    wanted = None if dtype is None else backend.check_dtype(dtype)
-    if isinstance(data, Tensor):
-        if data._node is not None:
-            raise TypeError("a Tensor made of a computed tensor would lose its history: use clone(), or detach()")
-        data = data.data
-    if isinstance(data, np.ma.MaskedArray):
-        raise TypeError("a masked array would lose its mask: use .filled(value) first")
-    if hasattr(data, "__cuda_array_interface__"):
-        with backend.on(data):
-            return data.astype(backend.check_dtype(data.dtype if wanted is None else wanted))
-    if isinstance(data, (np.ndarray, np.generic)):
-        own = backend.check_dtype(data.dtype)
-        return backend.cast(np.asarray(data), wanted or own)
-    if _holds_tensors(data):
-        raise TypeError("a list of tensors would lose their gradients: use stack() or concat()")
-    try:
-        array = np.asarray(data)
-    except ValueError as error:
-        raise ValueError(f"the nested lists have no rectangular shape: {error}") from error
-    if array.dtype.kind not in "fiub" or isinstance(data, (str, bytes)):
-        found = repr(data) if isinstance(data, (str, bytes, complex)) or data is None else f"{type(data).__name__}"
-        raise TypeError(f"a tensor is made of numbers, arrays or nested lists, not {found} ({array.dtype})")
-    if wanted is None and (hasattr(data, "__array__") or hasattr(data, "__array_interface__")):
-        wanted = array.dtype
-    elif wanted is None:  # numbers and lists
-        floats = array.dtype.kind == "f" or array.size == 0
-        wanted = np.dtype(np.float32 if floats else np.bool_ if array.dtype.kind == "b" else np.int64)
-    return backend.cast(array, wanted)
-
-
-def _holds_tensors(data: Any) -> bool:
-    return isinstance(data, (list, tuple)) and any(isinstance(x, Tensor) or _holds_tensors(x) for x in data[:1])
 
 
 def _bools(sign: str, value: Any) -> Any:

@@ -186,7 +186,7 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
             raise IndexError(f"embedding: index {bad} is outside of the table of {rows} rows, 0 to {rows - 1}")
     index = index.to(weight.device)
     own = index.clone().data  # changing the caller's later must not change the gradient
-    out = ops.shape._getitem(weight, index=(own,))  # getitem would check it again, and wait for the GPU
+    out = ops.indexing._getitem(weight, index=(own,))  # getitem would check it again, and wait for the GPU
     if padding_idx is not None:
         out = ops.where(ops.expand_dims(index == padding_idx % rows, axis=-1), out.detach(), out)
     return out if inside is None else ops.where(ops.expand_dims(inside, axis=-1), out, math.nan)

@@ -11,8 +11,9 @@ from ..autograd import Operand
 from ..backend import Array
 from ..operation import composed, op
 from .elementwise import XP, abs, pow, where
+from .indexing import diagonal
 from .reduce import Axis, max, min, spread, sum
-from .shape import axis_of, diagonal, permute_dims, reshape, tensor_list
+from .shape import axis_of, permute_dims, reshape, tensor_list
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
