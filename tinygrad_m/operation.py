@@ -85,6 +85,7 @@ class Op:
         self.forward, self.rules, self.cast, self.name = forward, rules, cast, forward.__name__
         parameters = list(inspect.signature(forward).parameters.values())[1:]
         self.parameters = [p.replace(annotation=p.empty) for p in parameters]
+        self.signature = f"{self.name}{inspect.Signature(self.parameters)}"
         self.inputs = [p.name for p in self.parameters if p.default is p.empty]
         self.attrs = {p.name: p.default for p in self.parameters if p.default is not p.empty}
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in self.parameters)
@@ -185,24 +186,23 @@ class Op:
 
     def _bind(self, args: Sequence[Any], attrs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
         """Sort arguments into inputs and attributes, as Python's own call would."""
-        signature = f"{self.name}{inspect.Signature(self.parameters)}" if attrs or len(args) != len(self.inputs) else ""
         if not self.variadic:
             n = len(self.inputs)
             if len(args) > n + len(self.attrs):
                 most = n + len(self.attrs)
-                raise TypeError(f"{signature} takes {most} argument{'s'[: most > 1]} at most, got {len(args)}")
+                raise TypeError(f"{self.signature} takes {most} argument{'s'[: most > 1]} at most, got {len(args)}")
             placed = dict(zip(self.attrs, args[n:], strict=False))
             twice = [name for name in (*self.inputs[: len(args)], *placed) if name in attrs]
             if twice:
-                raise TypeError(f"{signature} got {', '.join(twice)} twice")
+                raise TypeError(f"{self.signature} got {', '.join(twice)} twice")
             attrs = {**placed, **attrs}
             missing = [name for name in self.inputs[len(args) :] if name not in attrs]
             if missing:
-                raise TypeError(f"{signature} misses {', '.join(missing)}")
+                raise TypeError(f"{self.signature} misses {', '.join(missing)}")
             args = [*args[:n], *(attrs.pop(name) for name in self.inputs[len(args) :])]
         unknown = [name for name in attrs if name not in self.attrs]
         if unknown:
-            raise TypeError(f"{signature} has no argument {', '.join(unknown)}; axis and keepdims are NumPy's names")
+            raise TypeError(f"{self.signature} has no argument {', '.join(unknown)}; axis and keepdims are NumPy's names")
         attrs = {name: v.item() if isinstance(v, np.generic) else v for name, v in attrs.items()}
         return args, {**self.attrs, **attrs}
 

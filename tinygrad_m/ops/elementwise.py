@@ -179,7 +179,7 @@ def _clip_slope(g: Any, x: Any, min: float | None, max: float | None) -> Any:
 
 @op(x=_clip_slope)
 def _clip(xp: XP, x: Operand, min: float | None = None, max: float | None = None) -> Array:
-    return xp.clip(x, min, max)
+    return x.copy() if min is None and max is None else xp.clip(x, min, max)  # NumPy 2.0 refuses two Nones
 
 
 @composed

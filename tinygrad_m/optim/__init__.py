@@ -10,15 +10,6 @@ from .momentum import SGD, RMSprop
 from .optimizer import Optimizer
 
 __all__ = [
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Lion",
-    "Muon",
-    "Optimizer",
-    "RMSprop",
-    "clip_grad_norm_",
-    "clip_grad_value_",
+    "SGD", "Adagrad", "Adam", "AdamW", "Lion", "Muon", "Optimizer", "RMSprop", "clip_grad_norm_", "clip_grad_value_",
     "lr_scheduler",
-]
+]  # fmt: skip

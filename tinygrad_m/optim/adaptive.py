@@ -5,34 +5,28 @@ In the formulas w is a parameter, g its gradient, t = 1, 2, ... the step, and <-
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..backend import Array
 from .optimizer import Optimizer, Params, State, buffer
+
+Betas: TypeAlias = tuple[float, float]
+Coefficients: TypeAlias = tuple[float, float, float]
 
 
 class Adagrad(Optimizer):
     """Steps shrink with all gradients seen so far (Duchi et al., JMLR 2011).
 
-        g <- g + weight_decay w
-        s <- s + g^2                                         s starts at initial_accumulator_value
-        w <- w - lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps)
-    """
+    g <- g + weight_decay w
+    s <- s + g^2                                         s starts at initial_accumulator_value
+    w <- w - lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps)"""
 
     def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-2,
-        lr_decay: float = 0.0,
-        weight_decay: float = 0.0,
-        initial_accumulator_value: float = 0.0,
-        eps: float = 1e-10,
-        *,
-        maximize: bool = False,
-    ) -> None:
-        settings = {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "eps": eps}
-        start = {"initial_accumulator_value": initial_accumulator_value}
-        super().__init__(params, {**settings, **start, "maximize": maximize})
+        self, params: Params, lr: float = 1e-2, lr_decay: float = 0.0, weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0, eps: float = 1e-10, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
+        start = {"initial_accumulator_value": initial_accumulator_value, "maximize": maximize}
+        super().__init__(params, {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "eps": eps, **start})
 
     def update(
         self, xp: Any, w: Array, g: Array, state: State,
@@ -50,29 +44,21 @@ class Adagrad(Optimizer):
 class Adam(Optimizer):
     """Momentum over RMSprop, both corrected for starting at 0 (Kingma and Ba, arXiv 1412.6980).
 
-        g <- g + weight_decay w
-        m <- beta1 m + (1 - beta1) g
-        s <- beta2 s + (1 - beta2) g^2                       amsgrad: the largest s so far (arXiv 1904.09237)
-        w <- w - lr m / (1 - beta1^t) / (sqrt(s / (1 - beta2^t)) + eps)
-    """
+    g <- g + weight_decay w
+    m <- beta1 m + (1 - beta1) g
+    s <- beta2 s + (1 - beta2) g^2                       amsgrad: the largest s so far (arXiv 1904.09237)
+    w <- w - lr m / (1 - beta1^t) / (sqrt(s / (1 - beta2^t)) + eps)"""
 
     def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-    ) -> None:
+        self, params: Params, lr: float = 1e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0.0, amsgrad: bool = False, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
         settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**settings, "amsgrad": amsgrad, "maximize": maximize})
 
     def update(
         self, xp: Any, w: Array, g: Array, state: State,
-        lr: float, betas: tuple[float, float], eps: float, weight_decay: float, amsgrad: bool,
+        lr: float, betas: Betas, eps: float, weight_decay: float, amsgrad: bool,
     ) -> None:  # fmt: skip
         if weight_decay:
             g = g + weight_decay * w
@@ -91,25 +77,17 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam, its weight decay apart from the gradient (Loshchilov and Hutter, arXiv 1711.05101).
 
-        w <- w - lr weight_decay w,    then Adam's step without weight decay
-    """
+    w <- w - lr weight_decay w,    then Adam's step without weight decay"""
 
     def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-    ) -> None:
+        self, params: Params, lr: float = 1e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
     def update(
         self, xp: Any, w: Array, g: Array, state: State,
-        lr: float, betas: tuple[float, float], eps: float, weight_decay: float, amsgrad: bool,
+        lr: float, betas: Betas, eps: float, weight_decay: float, amsgrad: bool,
     ) -> None:  # fmt: skip
         w *= 1 - lr * weight_decay
         super().update(xp, w, g, state, lr, betas, eps, 0.0, amsgrad)
@@ -125,18 +103,13 @@ class Lion(Optimizer):
     Take an lr 3 to 10 times smaller, and a weight decay as much larger, than AdamW's."""
 
     def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
-        *,
-        maximize: bool = False,
-    ) -> None:
+        self, params: Params, lr: float = 1e-4, betas: Betas = (0.9, 0.99), weight_decay: float = 0.0,
+        *, maximize: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize})
 
     def update(
-        self, xp: Any, w: Array, g: Array, state: State, lr: float, betas: tuple[float, float], weight_decay: float
+        self, xp: Any, w: Array, g: Array, state: State, lr: float, betas: Betas, weight_decay: float
     ) -> None:
         beta1, beta2 = betas
         m = buffer(xp, state, "exp_avg", w)
@@ -162,40 +135,28 @@ class Muon(Optimizer):
     Raises ValueError for a parameter that is not 2-D."""
 
     def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-3,
-        weight_decay: float = 0.1,
-        momentum: float = 0.95,
-        nesterov: bool = True,
-        ns_coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315),
-        eps: float = 1e-7,
-        ns_steps: int = 5,
-        adjust_lr_fn: str | None = None,
-    ) -> None:
+        self, params: Params, lr: float = 1e-3, weight_decay: float = 0.1, momentum: float = 0.95,
+        nesterov: bool = True, ns_coefficients: Coefficients = (3.4445, -4.7750, 2.0315), eps: float = 1e-7,
+        ns_steps: int = 5, adjust_lr_fn: str | None = None,
+    ) -> None:  # fmt: skip
         settings = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov}
         series = {"ns_coefficients": ns_coefficients, "eps": eps, "ns_steps": ns_steps}
         super().__init__(params, {**settings, **series, "adjust_lr_fn": adjust_lr_fn})
 
     def check(self, group: dict[str, Any]) -> None:
-        steps, scale = group["ns_steps"], group["adjust_lr_fn"]
+        steps, momentum = group["ns_steps"], group["momentum"]
         if not isinstance(steps, int) or not 0 < steps < 100:
             raise ValueError(f"Muon: ns_steps must be an int from 1 to 99, got {steps!r}")
-        if scale not in (None, "original", "match_rms_adamw"):
-            raise ValueError(f"Muon: adjust_lr_fn must be None, 'original' or 'match_rms_adamw', got {scale!r}")
-        if group["momentum"] > 1:
-            raise ValueError(f"Muon: momentum weighs an average, so it must be in [0, 1], got {group['momentum']}")
+        if momentum > 1:
+            raise ValueError(f"Muon: momentum weighs an average, so it must be in [0, 1], got {momentum}")
         for k, p in enumerate(group["params"]):
             if p.ndim != 2:
-                name = repr(group["param_names"][k]) if "param_names" in group else k
-                raise ValueError(
-                    f"Muon is for 2-D weights, parameter {name} has shape {p.shape}: give it to AdamW, for instance"
-                )
+                what = f"parameter {group['param_names'][k]!r}" if "param_names" in group else f"parameter {k}"
+                raise ValueError(f"Muon is for 2-D weights, {what} has shape {p.shape}: give it to AdamW, for instance")
 
     def update(
-        self, xp: Any, w: Array, g: Array, state: State,
-        lr: float, weight_decay: float, momentum: float, nesterov: bool,
-        ns_coefficients: tuple[float, float, float], eps: float, ns_steps: int, adjust_lr_fn: str | None,
+        self, xp: Any, w: Array, g: Array, state: State, lr: float, weight_decay: float, momentum: float,
+        nesterov: bool, ns_coefficients: Coefficients, eps: float, ns_steps: int, adjust_lr_fn: str | None,
     ) -> None:  # fmt: skip
         m = buffer(xp, state, "momentum_buffer", w)
         m *= momentum
@@ -207,16 +168,13 @@ class Muon(Optimizer):
         w -= lr * scale * orthogonalize(xp, u, ns_coefficients, eps, ns_steps)
 
 
-def orthogonalize(
-    xp: Any, g: Array, coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315),
-    eps: float = 1e-7, steps: int = 5,
-) -> Array:  # fmt: skip
+def orthogonalize(xp: Any, g: Array, coefficients: Coefficients, eps: float, steps: int) -> Array:
     """The 2-D array g = U S V' with its singular values S brought near to 1, by Newton and Schulz' iteration:
 
         x <- g / max(|g|, eps)                               all singular values are at most 1 now
         x <- a x + b (x x') x + c (x x')^2 x                 `steps` times: an odd polynomial acts on S alone
 
-    These coefficients give up on exactly 1 for speed: five steps bring S between about 0.3 and 1.2."""
+    Muon's coefficients give up on exactly 1 for speed: five steps bring S between about 0.3 and 1.2."""
     a, b, c = coefficients
     wide = g.shape[0] <= g.shape[1]
     x = g if wide else g.T  # x x' is the smaller product

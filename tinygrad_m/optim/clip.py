@@ -4,14 +4,14 @@ PyTorch keeps these two functions in nn.utils. It is the last file of this folde
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import inf, isfinite
+from math import isfinite
 
 import numpy as np
 
-from .. import backend
-from ..backend import Array
-from ..tensor import Tensor, wrap
-from .optimizer import checked
+from .. import ops
+from ..autograd import no_grad
+from ..tensor import Tensor
+from .optimizer import number
 
 
 def clip_grad_norm_(
@@ -23,49 +23,29 @@ def clip_grad_norm_(
 
     norm_type: 2, 1, any p > 0, or inf. Returns the norm before clipping, a 0-d Tensor: the device is not waited for
     until you read it, or unless error_if_nonfinite (RuntimeError for a norm that is inf or nan)."""
-    max_norm = checked("clip_grad_norm_: max_norm", max_norm, "[0, inf]")
-    norm_type = checked("clip_grad_norm_: norm_type", norm_type, "(0, inf]")
+    max_norm = number("clip_grad_norm_: max_norm", max_norm, "[0, inf]")
+    norm_type = number("clip_grad_norm_: norm_type", norm_type, "(0, inf]")
     grads = [grad for grad in _gradients(parameters) if grad.size]
     if not grads:
         return Tensor(0.0)
-    home = grads[0].device
-    with np.errstate(all="ignore"):  # nan and inf pass, as in PyTorch, without a warning
-        norms = [backend.put(_norm(grad.data, norm_type), home) for grad in grads]
-        with backend.on(norms[0]):
-            norm = _norm(backend.of(norms[0]).xp.concatenate(norms), norm_type)
-            factor = backend.of(norm).xp.minimum(max_norm / (norm + 1e-6), 1.0)
-        total = wrap(norm.reshape(()))
-        if error_if_nonfinite and not isfinite(total.item()):
-            raise RuntimeError(
-                f"the gradients' norm of order {norm_type} is {total.item()}, so they can't be clipped: look for the "
-                "step that diverged, or pass error_if_nonfinite=False"
-            )
-        for grad in grads:
-            with backend.on(grad.data):
-                grad.data *= backend.put(factor, grad.device).reshape(())
-            grad._version[0] += 1
-    return total
+    with no_grad(), np.errstate(all="ignore"):  # nan and inf pass, as in PyTorch, without a warning
+        wide = (g if g.dtype.itemsize > 2 else g.astype("float32") for g in grads)  # float16 would soon be inf
+        norm = ops.stack([g.norm(norm_type).to(grads[0].device) for g in wide]).norm(norm_type)
+        if error_if_nonfinite and not isfinite(norm.item()):
+            raise RuntimeError(f"the gradients' norm of order {norm_type} is {norm.item()}, so they can't be clipped: "
+                               "look for the step that diverged, or pass error_if_nonfinite=False")  # fmt: skip
+        factor = ops.minimum(max_norm / (norm + 1e-6), 1.0)
+        for g in grads:
+            g *= factor.to(g.device)
+    return norm
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """Limit every element of every gradient, in place, to [-clip_value, clip_value]."""
-    limit = checked("clip_grad_value_: clip_value", clip_value, "[0, inf]")
-    for grad in _gradients(parameters):
-        with backend.on(grad.data):
-            backend.of(grad.data).xp.clip(grad.data, -limit, limit, out=grad.data)
-        grad._version[0] += 1
-
-
-def _norm(g: Array, p: float) -> Array:
-    """(sum |g|^p)^(1/p), as an array of shape (1,); in float32 at least, where float16 would soon be inf."""
-    with backend.on(g):
-        xp = backend.of(g).xp
-        size = xp.abs(g).astype("float32") if g.dtype.itemsize < 4 else xp.abs(g)
-        if p == inf:
-            norm = size.max()
-        else:
-            norm = xp.sqrt((size * size).sum()) if p == 2 else (size**p).sum() ** (1 / p)
-        return norm.reshape(1)
+    limit = number("clip_grad_value_: clip_value", clip_value, "[0, inf]")
+    with no_grad():
+        for g in _gradients(parameters):
+            g[...] = g.clip(-limit, limit)
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from math import cos, floor, inf, pi
 from typing import Any, SupportsFloat
 
-from .optimizer import Optimizer, checked
+from .optimizer import Optimizer, checked, number
 from .schedule import Curve, LRScheduler, for_groups, whole
 
 __all__ = [
@@ -38,7 +38,7 @@ class StepLR(Curve):
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
         self.step_size = whole("StepLR: step_size", step_size)
-        self.gamma = checked("StepLR: gamma", gamma, "[0, inf)")
+        self.gamma = number("StepLR: gamma", gamma, "[0, inf)")
         super().__init__(optimizer, last_epoch)
 
     def factor(self, t: int) -> float:
@@ -52,7 +52,7 @@ class MultiStepLR(Curve):
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
         self.milestones = sorted(whole("MultiStepLR: a milestone", m, 0) for m in milestones)
-        self.gamma = checked("MultiStepLR: gamma", gamma, "[0, inf)")
+        self.gamma = number("MultiStepLR: gamma", gamma, "[0, inf)")
         super().__init__(optimizer, last_epoch)
 
     def factor(self, t: int) -> float:
@@ -63,7 +63,7 @@ class ExponentialLR(Curve):
     """lr = base gamma^t."""
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
-        self.gamma = checked("ExponentialLR: gamma", gamma, "[0, inf)")
+        self.gamma = number("ExponentialLR: gamma", gamma, "[0, inf)")
         super().__init__(optimizer, last_epoch)
 
     def factor(self, t: int) -> float:
@@ -83,8 +83,8 @@ class LinearLR(Curve):
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
-        self.start_factor = checked("LinearLR: start_factor", start_factor, "(0, 1]")
-        self.end_factor = checked("LinearLR: end_factor", end_factor, "[0, 1]")
+        self.start_factor = number("LinearLR: start_factor", start_factor, "(0, 1]")
+        self.end_factor = number("LinearLR: end_factor", end_factor, "[0, 1]")
         self.total_iters = whole("LinearLR: total_iters", total_iters)
         super().__init__(optimizer, last_epoch)
 
@@ -99,7 +99,7 @@ class CosineAnnealingLR(Curve):
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         self.T_max = whole("CosineAnnealingLR: T_max", T_max)
-        self.eta_min = self.floor = checked("CosineAnnealingLR: eta_min", eta_min, "[0, inf)")
+        self.eta_min = self.floor = number("CosineAnnealingLR: eta_min", eta_min, "[0, inf)")
         super().__init__(optimizer, last_epoch)
 
     def factor(self, t: int) -> float:
@@ -116,7 +116,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     ) -> None:
         self.T_0 = self.T_i = whole("CosineAnnealingWarmRestarts: T_0", T_0)
         self.T_mult = whole("CosineAnnealingWarmRestarts: T_mult", T_mult)
-        self.eta_min = checked("CosineAnnealingWarmRestarts: eta_min", eta_min, "[0, inf)")
+        self.eta_min = number("CosineAnnealingWarmRestarts: eta_min", eta_min, "[0, inf)")
         self.T_cur: float = last_epoch
         super().__init__(optimizer, last_epoch)
 
@@ -125,7 +125,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         if epoch is None:
             self.last_epoch, self.T_cur = self.last_epoch + 1, self.T_cur + 1
         else:
-            time = checked("CosineAnnealingWarmRestarts: epoch", epoch, "[0, inf)")
+            time = number("CosineAnnealingWarmRestarts: epoch", epoch, "[0, inf)")
             self.last_epoch, self.T_cur, self.T_i = floor(time), time, self.T_0
         if self.T_mult == 1:
             self.T_cur %= self.T_i
@@ -251,7 +251,7 @@ class OneCycleLR(LRScheduler):
             epochs = whole("OneCycleLR: epochs", epochs)
             total_steps = epochs * whole("OneCycleLR: steps_per_epoch", steps_per_epoch)
         self.total_steps = total = whole("OneCycleLR: total_steps", total_steps)
-        up = checked("OneCycleLR: pct_start", pct_start, "[0, 1]") * total
+        up = number("OneCycleLR: pct_start", pct_start, "[0, 1]") * total
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(f"OneCycleLR: anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}")
         self.anneal_strategy = anneal_strategy
@@ -263,8 +263,8 @@ class OneCycleLR(LRScheduler):
         self.phases = [(up - 1, "initial", "max"), (total - 1.0, "max", "final")]  # (last step, from, to)
         if three_phase:
             self.phases[1:] = [(2 * up - 2, "max", "initial"), (total - 1.0, "initial", "final")]
-        first = checked("OneCycleLR: div_factor", div_factor, "(0, inf)")
-        last = checked("OneCycleLR: final_div_factor", final_div_factor, "(0, inf)")
+        first = number("OneCycleLR: div_factor", div_factor, "(0, inf)")
+        last = number("OneCycleLR: final_div_factor", final_div_factor, "(0, inf)")
         tops = for_groups(optimizer, "OneCycleLR: max_lr", max_lr, "[0, inf)")
         slow = for_groups(optimizer, "OneCycleLR: base_momentum", base_momentum, "[0, 1)")
         fast = for_groups(optimizer, "OneCycleLR: max_momentum", max_momentum, "[0, 1)")
@@ -324,13 +324,13 @@ class ReduceLROnPlateau(LRScheduler):
         if threshold_mode not in ("rel", "abs"):
             raise ValueError(f"ReduceLROnPlateau: threshold_mode must be 'rel' or 'abs', got {threshold_mode!r}")
         self.mode, self.threshold_mode = mode, threshold_mode
-        self.factor = checked("ReduceLROnPlateau: factor", factor, "[0, 1)")
+        self.factor = number("ReduceLROnPlateau: factor", factor, "[0, 1)")
         self.patience = whole("ReduceLROnPlateau: patience", patience, 0)
-        self.threshold = checked("ReduceLROnPlateau: threshold", threshold, "[0, inf)")
+        self.threshold = number("ReduceLROnPlateau: threshold", threshold, "[0, inf)")
         self.cooldown = whole("ReduceLROnPlateau: cooldown", cooldown, 0)
         self.min_lr = min_lr
         self._limits()
-        self.eps = checked("ReduceLROnPlateau: eps", eps, "[0, inf)")
+        self.eps = number("ReduceLROnPlateau: eps", eps, "[0, inf)")
         self.best = inf if mode == "min" else -inf
         self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
         self._last_lr = self._rates()

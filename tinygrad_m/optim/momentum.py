@@ -24,25 +24,16 @@ class SGD(Optimizer):
     maximize: go up instead of down. Raises ValueError for nesterov without momentum or with dampening."""
 
     def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-        *,
-        maximize: bool = False,
-    ) -> None:
+        self, params: Params, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
+        weight_decay: float = 0.0, nesterov: bool = False, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
         settings = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
         super().__init__(params, {**settings, "nesterov": nesterov, "maximize": maximize})
 
     def check(self, group: dict[str, Any]) -> None:
-        if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
-            raise ValueError(
-                "SGD: nesterov needs momentum > 0 and dampening = 0, "
-                f"got momentum={group['momentum']} and dampening={group['dampening']}"
-            )
+        momentum, dampening = group["momentum"], group["dampening"]
+        if group["nesterov"] and (momentum == 0 or dampening != 0):
+            raise ValueError(f"SGD: nesterov needs momentum > 0 and dampening = 0, got {momentum=} and {dampening=}")
 
     def update(
         self, xp: Any, w: Array, g: Array, state: State,
@@ -75,17 +66,9 @@ class RMSprop(Optimizer):
     without correction, so the first step is lr / sqrt(1 - alpha), whatever the gradient's size: 10 lr by default."""
 
     def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-2,
-        alpha: float = 0.99,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        momentum: float = 0.0,
-        centered: bool = False,
-        *,
-        maximize: bool = False,
-    ) -> None:
+        self, params: Params, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0.0,
+        momentum: float = 0.0, centered: bool = False, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
         settings = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
         super().__init__(params, {**settings, "centered": centered, "maximize": maximize})
 
