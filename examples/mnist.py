@@ -33,7 +33,7 @@ OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], dict[str, Any]]] = {
     "nesterov": (optim.SGD, {"lr": 0.05, "momentum": 0.9, "nesterov": True}),
     "rmsprop": (optim.RMSprop, {"lr": 0.001}),
     "rmsprop-momentum": (optim.RMSprop, {"lr": 0.0002, "momentum": 0.9}),
-    "adagrad": (optim.Adagrad, {"lr": 0.02}),
+    "adagrad": (optim.Adagrad, {"lr": 0.03}),
     "adam": (optim.Adam, {"lr": 0.002}),
     "adamw": (optim.AdamW, {"lr": 0.002}),
     "lion": (optim.Lion, {"lr": 0.0003}),

@@ -180,12 +180,14 @@ def test_cross_entropy_equals_torch_with_every_option(shape: tuple[int, ...], re
     some_ignored = np.where(np.arange(y.size).reshape(y.shape) % 3 == 1, -7, y)
     weights, targets = (None, WEIGHT[:classes] + 0.1), (y, some_ignored)
     for weight, smoothing, labels in itertools.product(weights, (0.0, 0.3, 1.0), targets):
+
         def loss(F: Any, t: Any, x: Any, w: Any = weight, s: float = smoothing, y: Any = labels) -> Any:
             w = w if w is None else t(w)
             return F.cross_entropy(x, t(y), w, ignore_index=-7, reduction=reduction, label_smoothing=s)
 
         same(loss, x)
         if smoothing == 0.0:
+
             def nll(F: Any, t: Any, x: Any, w: Any = weight, y: Any = labels) -> Any:
                 log_p, w = F.log_softmax(x, dim=min(1, x.ndim - 1)), w if w is None else t(w)
                 return F.nll_loss(log_p, t(y), w, ignore_index=-7, reduction=reduction)

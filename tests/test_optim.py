@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tinygrad_m as tg
-from tinygrad_m import optim
+from tinygrad_m import backend, optim
 
 Setting = tuple[str, dict[str, Any]]
 untyped: Any = optim  # for calls that a type checker would refuse, too
@@ -355,6 +355,10 @@ def strong(value: Any) -> Any:
     return np.float64(value) if isinstance(value, float) else value
 
 
+def arrays_of(opt: optim.Optimizer) -> list[Any]:
+    return [value for state in opt.state.values() for name, value in state.items() if name != "step"]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
 @pytest.mark.parametrize("setting", EACH, ids=ident)
 def test_dtype_and_memory_stay(setting: Setting, dtype: str) -> None:
@@ -370,11 +374,10 @@ def test_dtype_and_memory_stay(setting: Setting, dtype: str) -> None:
     for name, t in p.items():
         assert t.data is before[name], name
         assert t.dtype == dtype, name
-    arrays = [(k, v) for state in opt.state.values() for k, v in state.items() if k != "step"]
-    assert arrays
-    for name, array in arrays:
-        assert isinstance(array, np.ndarray), name  # a 0-d one, too
-        assert array.dtype == dtype, name
+    assert arrays_of(opt)
+    for array in arrays_of(opt):
+        assert isinstance(array, np.ndarray)  # a 0-d one, too
+        assert array.dtype == dtype
 
 
 def test_hyper_parameters_may_be_tensors_and_become_python_numbers() -> None:
@@ -399,16 +402,20 @@ def test_the_device_gives_the_cpus_numbers_without_waiting(setting: Setting, cud
         np.testing.assert_allclose(q[name].numpy(), p[name].numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_state_follows_a_moved_parameter(cuda: Any) -> None:
-    p, q = ours(), ours()
+@pytest.mark.parametrize(("home", "target"), [("cpu", "cuda"), ("cuda:0", "cuda:1"), ("cuda:1", "cpu")])
+def test_state_follows_a_moved_model(home: str, target: str, cuda: Any) -> None:
+    p, model = ours(), tg.nn.Module()
+    for name, value in start().items():
+        setattr(model, name, tg.nn.Parameter(value))
+    q: Any = dict(model.to(home).named_parameters())
     one, two = (optim.Adam(list(x.values()), lr=0.1) for x in (p, q))
     train(one, p, range(4))
     train(two, q, range(2))
-    for t in q.values():  # what model.to("cuda") does to its parameters
-        t.data, t.grad = tg.Tensor(t.numpy(), device="cuda").data, None
+    model.to(target)  # with its gradients
     train(two, q, range(2, 4))
     for name in p:
         np.testing.assert_allclose(q[name].numpy(), p[name].numpy(), rtol=1e-12)
+    assert {backend.device_of(array) for array in arrays_of(two)} == {q["w1"].device}
 
 
 def test_what_is_not_finite_passes_without_a_warning() -> None:
@@ -509,27 +516,24 @@ def test_closure_computes_the_loss_with_gradients() -> None:
 @pytest.mark.parametrize(
     ("grad", "text"),
     [
-        (tg.Tensor([1.0]), r"\(2,\), not shape \(1,\)"),
+        (tg.Tensor([1.0]), r"\(2,\).* not .*\(1,\)"),
         (tg.Tensor([[1.0, 2.0]]), r"\(1, 2\)"),
-        (tg.Tensor([1.0, 2.0], dtype="float64"), "float64 on cpu, the parameter"),
-        (np.ones(2, "float32"), "Tensor of shape .*array"),
-        (1.0, "Tensor of shape .*1.0"),
+        (tg.Tensor([1.0, 2.0], dtype="float64"), "float32.* not .*float64"),
+        (np.ones(2, "float32"), "Tensor of .*array"),
+        (1.0, "Tensor of .*1.0"),
     ],
 )
 def test_a_gradient_that_does_not_fit(grad: Any, text: str) -> None:
     w = tg.Tensor([1.0, 2.0], requires_grad=True)
-    opt = optim.SGD([w])
-    with pytest.raises((TypeError, ValueError), match=text):  # at the write, or in the step
+    with pytest.raises(TypeError, match=text):
         w.grad = grad
-        opt.step()
-    assert w.tolist() == [1.0, 2.0]
+    assert w.grad is None
 
 
 def test_a_gradient_on_another_device(cuda: Any) -> None:
     w = tg.Tensor([1.0], requires_grad=True, device="cuda")
-    w.grad = tg.Tensor([1.0], device="cuda:1")
-    with pytest.raises(ValueError, match="on cuda:1, the parameter .* on cuda:0"):
-        optim.SGD([w]).step()
+    with pytest.raises(TypeError, match="cuda:0, not .* cuda:1"):
+        w.grad = tg.Tensor([1.0], device="cuda:1")
 
 
 # -- saving --------------------------------------------------------------------------------------------

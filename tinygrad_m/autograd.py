@@ -34,6 +34,9 @@ class _State(threading.local):
     recording = True  # do operations record themselves?
     walking = False  # is a walk running rules on plain arrays?
 
+    def __init__(self) -> None:
+        self.before: list[bool] = []  # what to go back to after each no_grad; runs once in every thread
+
 
 _state = _State()
 _HOST = (np.ndarray, np.generic)  # NumPy's own: they need no device to be made current
@@ -47,17 +50,13 @@ class no_grad(ContextDecorator):
     def __init__(self, *function: Any) -> None:
         if function:
             raise TypeError(f"write @{type(self).__name__}() with brackets, or `with {type(self).__name__}():`")
-        self._before: list[bool] = []  # a list: one instance may be entered twice
 
     def __enter__(self) -> None:
-        self._before.append(_state.recording)
+        _state.before.append(_state.recording)
         _state.recording = self._recording
 
     def __exit__(self, *exc: object) -> None:
-        _state.recording = self._before.pop()
-
-    def _recreate_cm(self) -> no_grad:  # a decorated function may recurse or run in several threads
-        return type(self)()
+        _state.recording = _state.before.pop()
 
 
 class enable_grad(no_grad):
@@ -108,8 +107,10 @@ class Node:
 
     def _tensor(self, k: int, value: Any, box: list[int] | None) -> Any:
         """A kept value as it stood in the graph: k is 0 for the output, else the number of the argument."""
-        source = self if k == 0 else self.parents[k - 1]
+        source: Any = self if k == 0 else self.parents[k - 1]
         if box is None or isinstance(source, TensorType):
+            if box is not None and source._version is not box:
+                raise GraphError(f"{self.op.name} needs a leaf that has since become a computed tensor in place")
             return value if box is None else source
         tensor = wrap(value)
         tensor._node, tensor._requires_grad, tensor._version = source, source is not None, box
@@ -176,18 +177,13 @@ def _walk(
     if targets is not None:
         useful = _leading_to(targets, pending)
         seeds = {v: g for v, g in seeds.items() if v in useful}
-        pending = dict.fromkeys(useful, 0)
-        for vertex in useful:
-            for parent in getattr(vertex, "parents", ()):
-                if parent in useful:
-                    pending[parent] += 1
 
     grads, found = dict(seeds), {}
     ready = [v for v in seeds if pending[v] == 0]
     while ready:
         vertex = ready.pop()
         g = grads.pop(vertex)
-        for (hook,) in vertex._hooks or ():
+        for hook in [hook for entry in vertex._hooks or () for hook in entry]:
             g = _call_hook(hook, g, create_graph)
         if targets is not None and vertex in targets:
             found[vertex] = g
@@ -199,7 +195,7 @@ def _walk(
             continue  # a target: what lies before it stays as it is
         keeper = vertex.retain() if vertex.retain is not None and targets is None else None
         if keeper is not None:
-            _accumulate(keeper, g)
+            _accumulate(keeper, g if create_graph else g[...])  # g goes on: .grad must not share it
         if create_graph or isinstance(g, _HOST):
             pairs = vertex.pull(g, useful, create_graph)
         else:
@@ -242,7 +238,7 @@ def _call_hook(hook: Callable[[Tensor], Tensor | None], g: Any, create_graph: bo
     """A hook gets a Tensor of its own (writing into it harms nobody) and may return another in its place."""
     walking, _state.walking = _state.walking, False
     try:
-        given = g.clone() if create_graph else TensorType(g)
+        given = g.clone() if create_graph else wrap(_own(g[...]))
         answer = hook(given)
     finally:
         _state.walking = walking
@@ -262,8 +258,16 @@ def _own(g: Array) -> Array:
         return g if g.base is None else g.copy()
 
 
+_adding = threading.Lock()  # threads may share leaves
+
+
 def _accumulate(leaf: Tensor, g: Any) -> None:
     """leaf.grad += g, as a new array: a reference to the old gradient keeps its values."""
+    with _adding:
+        _add_to_grad(leaf, g)
+
+
+def _add_to_grad(leaf: Tensor, g: Any) -> None:
     if isinstance(g, TensorType):
         leaf.grad = g.clone() if leaf.grad is None else leaf.grad + g
     elif leaf.grad is None:
@@ -374,6 +378,7 @@ def _given_away(g: Any, seen: set[int]) -> Tensor:
     if not isinstance(g, TensorType):
         g = wrap(_own(g))
     if id(g.data) in seen or g.data.base is not None:
-        g = g.clone()
+        with enable_grad():  # grad(create_graph=True) inside no_grad(): the copy is part of the graph too
+            g = g.clone()
     seen.add(id(g.data))
     return cast("Tensor", g)

@@ -51,7 +51,7 @@ def op(
 
         call.__signature__ = inspect.Signature(made.parameters)  # type: ignore[attr-defined]
         call.op = made  # type: ignore[attr-defined]
-        REGISTRY[made.name] = call
+        REGISTRY[forward.__name__] = call
         return call
 
     return make
@@ -82,7 +82,8 @@ class Op:
     """What an operation is made of, and how it is called."""
 
     def __init__(self, forward: Callable[..., Any], rules: dict[str, Rule], cast: str | None) -> None:
-        self.forward, self.rules, self.cast, self.name = forward, rules, cast, forward.__name__
+        self.forward, self.rules, self.cast = forward, rules, cast
+        self.name = forward.__name__.lstrip("_")  # _reshape is how reshape is made: errors say reshape
         parameters = list(inspect.signature(forward).parameters.values())[1:]
         self.parameters = [p.replace(annotation=p.empty) for p in parameters]
         self.signature = f"{self.name}{inspect.Signature(self.parameters)}"
@@ -91,6 +92,11 @@ class Op:
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in self.parameters)
         self.table = [self._compile(rules[name]) if name in rules else None for name in self.inputs]
         self.optional = "bias" in self.inputs  # the one input that may be None
+        wrong = set(rules) - set(self.inputs)
+        if wrong or (self.variadic and len(self.inputs) > 1):
+            raise TypeError(
+                f"{self.name} has inputs {self.inputs}: rules {sorted(rules)} must be for them, or *inputs alone"
+            )
         self.plans: dict[int, Plan] = {}  # by which arguments need a gradient, a bit each
 
     def _compile(self, rule: Rule) -> tuple[Rule, list[int], list[str]]:
@@ -98,7 +104,8 @@ class Op:
         names = inspect.getfullargspec(rule).args[1:]
         values = [n for n in names if n == "out" or n in self.inputs]
         rest = names[len(values) :]
-        if names[: len(values)] != values or any(n not in self.attrs and n not in ("shape", "i") for n in rest):
+        unclear = "shape" in rest and "shape" in self.attrs or self.variadic and "out" in names
+        if names[: len(values)] != values or unclear or any(n not in (*self.attrs, "shape", "i") for n in rest):
             raise TypeError(
                 f"a rule of {self.name} reads {names}: first 'out' or inputs {self.inputs}, "
                 f"then 'shape', 'i' (which operand) or attributes {list(self.attrs)}"
@@ -152,15 +159,17 @@ class Op:
         if isinstance(out, np.generic):  # a full reduction gives NumPy's scalar
             out = np.asarray(out)
         result = autograd.wrap(out)
-        if out is first or (out.base is not None and backend.share_memory(out, first)):
-            result._version = args[0]._version  # a view: who changes one in place has changed the other
+        if out is first or out.base is not None:
+            for arg in args:  # a view: who changes one in place has changed the other
+                if isinstance(arg, tensor_type) and backend.share_memory(out, arg._data):
+                    result._version, result._is_view = arg._version, True
         if mask and self.rules and _state.recording and out.dtype.kind == "f":
             self._record(result, out, args, values, parents, mask, attrs)
         return result
 
     def _record(self, result: Any, out: Array, args: Any, values: Any, parents: Any, mask: int, attrs: Any) -> None:
         """Put the result into the graph. Few objects, as the garbage collector looks at each of them."""
-        plan = self.plans.get(mask) if not self.variadic else None
+        plan = self._plan(parents) if self.variadic else self.plans.get(mask)
         if plan is None:
             plan = self.plans[mask] = self._plan(parents)
         kept: list[Any] = []
@@ -202,8 +211,12 @@ class Op:
             args = [*args[:n], *(attrs.pop(name) for name in self.inputs[len(args) :])]
         unknown = [name for name in attrs if name not in self.attrs]
         if unknown:
-            raise TypeError(f"{self.signature} has no argument {', '.join(unknown)}; axis and keepdims are NumPy's names")
-        attrs = {name: v.item() if isinstance(v, np.generic) else v for name, v in attrs.items()}
+            raise TypeError(
+                f"{self.signature} has no argument {', '.join(unknown)}; axis and keepdims are NumPy's names"
+            )
+        for name, value in attrs.items():
+            if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
+                attrs[name] = value.item()  # weak, and not to be changed later
         return args, {**self.attrs, **attrs}
 
     def _coerce(self, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
@@ -223,8 +236,10 @@ class Op:
                         f"{self.name}: an operand is {a!r}; tensors hold real numbers, not complex or others"
                     )
                 fresh.append(float(a) if a.dtype.kind == "f" else a.item())
-            elif a is None or isinstance(a, (tensor_type, int, float)):
+            elif a is None or isinstance(a, (tensor_type, bool)):
                 fresh.append(a)
+            elif isinstance(a, (int, float)):  # an IntEnum, a subclass of float
+                fresh.append(int(a) if isinstance(a, int) else float(a))
             else:
                 fresh.append(tensor_type(a, device=device if isinstance(a, (list, tuple)) else None))
         if not any(isinstance(a, tensor_type) for a in fresh):
@@ -257,7 +272,7 @@ class Op:
         tensor_type = autograd.TensorType
         what = ", ".join(f"Tensor{a.shape} {a.dtype}" if isinstance(a, tensor_type) else repr(a) for a in args)
         remedy = next((f"; {text}" for sign, text in REMEDIES.items() if sign in str(error)), "")
-        return kind(f"{self.name.lstrip('_')}: {error} (operands: {what}){remedy}")
+        return kind(f"{self.name}: {error} (operands: {what}){remedy}")
 
 
 REMEDIES = {  # what to do about NumPy's and CuPy's commonest errors

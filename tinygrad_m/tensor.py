@@ -22,7 +22,7 @@ class Tensor:
     copied: changing the source later changes nothing here. dtype: float16 to float64, integers or bool.
     device: "cpu", "cuda", "cuda:1"; by default where `data` is, or the default device for host data."""
 
-    __slots__ = ("_data", "_grad", "_requires_grad", "_node", "_version", "_hooks", "__weakref__")
+    __slots__ = ("_data", "_grad", "_is_view", "_requires_grad", "_node", "_version", "_hooks", "__weakref__")
     __array_priority__ = 1000.0  # for libraries that look at it
 
     def __init__(self, data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> None:
@@ -34,6 +34,7 @@ class Tensor:
         self._data: Array = array
         self._grad: Tensor | None = None
         self._node: Node | None = None
+        self._is_view = False  # of another tensor's memory
         self._version = [0]  # counts changes in place; a view shares its source's list
         self._hooks: list[list[Callable[[Tensor], Tensor | None]]] | None = None
         self._requires_grad = False
@@ -43,17 +44,26 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The array itself, a NumPy or CuPy array. Assigning another of the same shape is a change in place."""
+        """The array itself, a NumPy or CuPy array. `t.data = array` copies one of the same shape, dtype and device
+        and counts as a change in place; what is written into t.data itself, no graph can notice."""
         return self._data
 
     @data.setter
     def data(self, array: Array) -> None:
-        backend.of(array)  # TypeError unless it is an array
+        home = backend.of(array)  # TypeError unless it is an array
         if array.shape != self.shape:
             raise ValueError(f"data must be an array of shape {self.shape}, not {array.shape}: make a new Tensor")
+        if array.dtype != self.dtype or backend.device_of(array) != self.device:
+            found = f"{array.dtype} on {backend.device_of(array)}"
+            raise TypeError(f"data must stay {self.dtype} on {self.device}, not {found}: use .to()")
+        with backend.on(array):
+            self._replace(array if array is self._data else home.xp.array(array))
+
+    def _replace(self, array: Array) -> None:
+        """Put another array in place, of any device and dtype; graphs that have kept the old one will notice."""
         self._version[0] += 1
         if array is not self._data:  # views of the old array are on their own now
-            self._data, self._version = np.asarray(array) if isinstance(array, np.generic) else array, [0]
+            self._data, self._version = array, [0]
 
     @property
     def grad(self) -> Tensor | None:
@@ -62,9 +72,12 @@ class Tensor:
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
-        if value is not None and (not isinstance(value, Tensor) or value.shape != self.shape):
-            found = f"shape {value.shape}" if isinstance(value, Tensor) else repr(value)
-            raise TypeError(f"grad must be None or a Tensor of shape {self.shape}, not {found}")
+        mine = f"{self.shape} {self.dtype} on {self.device}"
+        found = f"{value.shape} {value.dtype} on {value.device}" if isinstance(value, Tensor) else repr(value)
+        if value is not None and found != mine:
+            raise TypeError(
+                f"grad must be None or a Tensor of its tensor's shape, dtype and device: {mine}, not {found}"
+            )
         self._grad = value
 
     @property
@@ -114,7 +127,7 @@ class Tensor:
         values = np.array2string(backend.to_numpy(self.data), separator=", ", prefix="Tensor(", threshold=200)
         notes = [f"shape={self.shape}", f"dtype={self.dtype}", f"device={self.device}"]
         if self._node is not None:
-            notes.append(f"made by {self._node.op.name.lstrip('_')}")
+            notes.append(f"made by {self._node.op.name}")
         elif self._requires_grad:
             notes.append("requires_grad=True")
         return f"Tensor({values}, {', '.join(notes)})"
@@ -157,12 +170,8 @@ class Tensor:
             raise TypeError(f"a hook is a function that can be called with the gradient, not {hook!r}")
         holder: Any = self._node or self
         entry = [hook]  # a list of its own: the same function may be registered twice
-        holder._hooks = [*(holder._hooks or ()), entry]
-
-        def remove() -> None:
-            holder._hooks = [e for e in holder._hooks if e is not entry]
-
-        return remove
+        holder._hooks = [*(e for e in holder._hooks or () if e), entry]  # without those removed
+        return entry.clear  # holds no graph
 
     # -- to Python, NumPy and others --------------------------------------------------------------
 
@@ -222,7 +231,7 @@ class Tensor:
         return (self[k] for k in range(self.shape[0]))
 
     def __contains__(self, value: Any) -> bool:
-        return bool((self == value).any())
+        return bool(ops.equal(self, value).any())
 
     def __bool__(self) -> bool:
         if self.size != 1:
@@ -263,7 +272,7 @@ class Tensor:
             found, index = backend.parse(target)
             return ops.to_device(self, "cpu" if found is backend.CPU else f"cuda:{index}")
         try:
-            return self.astype(target)
+            return self if self.dtype == backend.check_dtype(target) else self.astype(target)
         except TypeError:
             raise TypeError(
                 f"to() takes a device ('cpu', 'cuda', 'cuda:1') or a dtype ('float32'), not {target!r}"
@@ -289,7 +298,7 @@ class Tensor:
     __truediv__ = ops.divide
     __pow__ = ops.pow
     __matmul__ = ops.matmul
-    __neg__, __abs__ = ops.negative, ops.abs
+    __neg__, __abs__, __pos__ = ops.negative, ops.abs, ops.clone
     __lt__, __le__, __gt__, __ge__ = ops.less, ops.less_equal, ops.greater, ops.greater_equal
     __getitem__ = ops.getitem
     __hash__ = object.__hash__  # by identity: == compares elements
@@ -354,7 +363,7 @@ class Tensor:
         if kind.kind == "f" and self.dtype.kind != "f":
             raise TypeError(f"{kind} values do not fit into a tensor of {self.dtype}: convert it with .astype() first")
         if self._recorded(value):
-            if self.data.base is not None:
+            if self._is_view:
                 raise autograd.GraphError(
                     "this tensor is a view of another, so the assignment would be lost there: assign to the "
                     "original (t[0, 1] = v instead of t[0][1] = v), or to a clone()"
@@ -388,7 +397,7 @@ class Tensor:
                 f"{self.shape} {self.dtype}: write t = t + ... instead"
             )
         if recorded:
-            self._become(result.astype(self.dtype))
+            self._become(result.to(self.dtype))
         else:
             with backend.on(self.data):
                 ops.write(self.data, ..., result.data)
@@ -410,14 +419,14 @@ class Tensor:
         if self._node is not None and result._node is not None:  # who retains its gradient goes on to do so
             self._node.retain, result._node.retain = None, self._node.retain
         self._data, self._node, self._requires_grad = result._data, result._node, result._requires_grad
-        self._version = result._version
+        self._version, self._is_view = result._version, False
 
 
 def wrap(array: Array) -> Tensor:
     """A Tensor around an array that nobody else will change: no copy, no checks."""
     tensor = _new(Tensor)
     tensor._data, tensor._grad, tensor._node, tensor._hooks = array, None, None, None
-    tensor._requires_grad, tensor._version = False, [0]
+    tensor._requires_grad, tensor._is_view, tensor._version = False, False, [0]
     return tensor
 
 

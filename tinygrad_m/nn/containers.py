@@ -3,7 +3,7 @@ under PyTorch's names (a plain list or dict in an attribute does as well). Read 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Self
 
 from .module import Module
@@ -17,17 +17,14 @@ class _Container(Module):
         return {name: x for name, x in vars(self).items() if isinstance(x, Module)}
 
     def _put(self, name: str, module: Any) -> None:
-        kind = type(self).__name__
+        kind, found = type(self).__name__, type(module).__name__
         if isinstance(module, type) and issubclass(module, Module):
-            made = f"{module.__name__}(...)"
-            raise TypeError(f"{kind}: item {name!r} is the class {module.__name__}: make a module of it, {made}")
+            made = module.__name__
+            raise TypeError(f"{kind}: item {name!r} is the class {made}: make a module of it, {made}(...)")
         if not isinstance(module, Module):
-            hint = ""
-            if isinstance(module, (list, tuple)):
-                hint = f": unpack it, as in {kind}(*layers)"
-            elif callable(module):
-                hint = ": for a function such as relu there is a module, nn.ReLU()"
-            raise TypeError(f"{kind}: item {name!r} must be a Module, not {type(module).__name__}{hint}")
+            hint = ": for a function such as relu there is a module, nn.ReLU()" if callable(module) else ""
+            hint = f": unpack it, as in {kind}(*layers)" if isinstance(module, (list, tuple)) else hint
+            raise TypeError(f"{kind}: item {name!r} must be a Module, not {found}{hint}")
         if not isinstance(name, str) or name == "" or "." in name or hasattr(type(self), name):
             raise ValueError(f"{kind}: the key {name!r} must be a string without '.', and no attribute of every {kind}")
         setattr(self, name, module)
@@ -43,19 +40,21 @@ class _Numbered(_Container):
         return iter(self._held().values())
 
     def __getitem__(self, index: int | slice) -> Any:
-        items = list(self._held().items())
-        return self._part(items[index]) if isinstance(index, slice) else items[index][1]
+        if not isinstance(index, slice):
+            return list(self)[index]
+        part = dict(list(self._held().items())[index])
+        return Sequential(part) if isinstance(self, Sequential) else ModuleList(part.values())
 
     def __setitem__(self, index: int, module: Module) -> None:
         self._put(list(self._held())[index], module)
 
     def __delitem__(self, index: int) -> None:
-        items = list(self)
-        del items[index]
-        for name in self._held():
+        held = self._held()
+        modules = list(held.values())
+        del modules[index]
+        for name in held:
             delattr(self, name)
-        for module in items:
-            self.append(module)
+        self.extend(modules)
 
     def append(self, module: Module) -> Self:
         """Add a module at the end. Returns self."""
@@ -68,10 +67,6 @@ class _Numbered(_Container):
             self.append(module)
         return self
 
-    def _part(self, items: list[tuple[str, Module]]) -> Any:
-        """What a slice gives: a new container of the same modules."""
-        raise NotImplementedError
-
 
 class Sequential(_Numbered):
     """Modules that run one after the other: Sequential(a, b)(x) is b(a(x)). Or by names: Sequential({"a": a})."""
@@ -80,9 +75,6 @@ class Sequential(_Numbered):
         named = modules[0] if len(modules) == 1 and isinstance(modules[0], Mapping) else dict(enumerate(modules))
         for name, module in named.items():
             self._put(str(name), module)
-
-    def _part(self, items: list[tuple[str, Module]]) -> Sequential:
-        return Sequential(dict(items))
 
     def forward(self, x: Any) -> Any:
         """x through all of them."""
@@ -97,16 +89,15 @@ class ModuleList(_Numbered):
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self.extend(modules)
 
-    def _part(self, items: list[tuple[str, Module]]) -> ModuleList:
-        return ModuleList(module for _, module in items)
 
+class ModuleDict(_Container, MutableMapping[str, Module]):
+    """Modules by keys, in the order in which they were put in, as in a dict. It has no forward(): name them in your
+    own."""
 
-class ModuleDict(_Container):
-    """Modules by keys, in the order in which they were put in. It has no forward(): name them in your own."""
+    __eq__, __hash__ = Module.__eq__, Module.__hash__  # by identity, as all modules
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
-        for name, module in (modules or {}).items():
-            self._put(name, module)
+        self.update(modules or {})
 
     def __getitem__(self, key: str) -> Module:
         held = self._held()
@@ -121,20 +112,5 @@ class ModuleDict(_Container):
         self[key]  # an error that lists the keys
         delattr(self, key)
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._held()
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._held())
-
-    def keys(self) -> Iterable[str]:
-        """The keys, in order."""
-        return self._held().keys()
-
-    def values(self) -> Iterable[Module]:
-        """The modules, in order."""
-        return self._held().values()
-
-    def items(self) -> Iterable[tuple[str, Module]]:
-        """(key, module), in order."""
-        return self._held().items()

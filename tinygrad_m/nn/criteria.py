@@ -1,174 +1,94 @@
-"""The losses of losses.py as modules that keep their options: loss = nn.CrossEntropyLoss(label_smoothing=0.1), then
-loss(logits, labels). Weights are buffers, so that they move with .to(device). The formulas are in losses.py."""
+"""The losses of losses.py, where their formulas and options are explained, as modules that keep the options:
+loss = nn.CrossEntropyLoss(label_smoothing=0.1), then loss(logits, labels)."""
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Any
 
 from ..tensor import Tensor
 from . import losses
-from .module import Module
+from .activations import FunctionModule
+
+__all__ = [
+    "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "HingeEmbeddingLoss", "HuberLoss", "KLDivLoss", "L1Loss",
+    "MSELoss", "MarginRankingLoss", "MultiMarginLoss", "NLLLoss", "SmoothL1Loss", "SoftMarginLoss",
+]  # fmt: skip
 
 
-class _Loss(Module):
-    """A loss that keeps its reduction, and perhaps weights."""
+class _Loss(FunctionModule):
+    """A loss that keeps its reduction, and perhaps weights: these are buffers, so that .to(device) moves them."""
 
-    weight: Tensor | None
-    pos_weight: Tensor | None
+    _buffers = ("weight", "pos_weight")
 
-    def __init__(self, reduction: str = "mean", *also: str, **weights: Any) -> None:
-        losses.check_reduction(type(self).__name__, reduction, *also)
-        self.reduction = reduction
-        for name, value in weights.items():
-            self.register_buffer(name, value if value is None or isinstance(value, Tensor) else Tensor(value))
+    def __init__(self, reduction: str = "mean") -> None:
+        self._keep(reduction=reduction)
 
-    def extra_repr(self) -> str:
-        """The options."""
-        hidden = ("training", "_buffers", *self._buffers)
-        return ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k not in hidden)
-
-
-class MSELoss(_Loss):
-    """losses.mse_loss."""
-
-    def forward(self, input: Tensor, target: Any) -> Tensor:
-        """The loss."""
-        return losses.mse_loss(input, target, self.reduction)
+    def _keep(self, *reductions: str, **settings: Any) -> None:
+        """Make the settings attributes. `reductions` are allowed besides "mean", "sum" and "none"."""
+        losses.check_reduction(type(self).__name__, settings["reduction"], *reductions)
+        for name in self._buffers:
+            if not isinstance(settings.get(name), (Tensor, NoneType)):
+                settings[name] = Tensor(settings[name])
+        super()._keep(**settings)
 
 
-class L1Loss(_Loss):
-    """losses.l1_loss."""
-
-    def forward(self, input: Tensor, target: Any) -> Tensor:
-        """The loss."""
-        return losses.l1_loss(input, target, self.reduction)
+class MSELoss(_Loss, of=losses.mse_loss): ...
 
 
-class SmoothL1Loss(_Loss):
-    """losses.smooth_l1_loss."""
+class L1Loss(_Loss, of=losses.l1_loss): ...
 
+
+class SmoothL1Loss(_Loss, of=losses.smooth_l1_loss):
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
-        super().__init__(reduction)
-        self.beta = float(beta)
-
-    def forward(self, input: Tensor, target: Any) -> Tensor:
-        """The loss."""
-        return losses.smooth_l1_loss(input, target, self.reduction, self.beta)
+        self._keep(reduction=reduction, beta=float(beta))
 
 
-class HuberLoss(_Loss):
-    """losses.huber_loss."""
-
+class HuberLoss(_Loss, of=losses.huber_loss):
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
-        super().__init__(reduction)
-        self.delta = float(delta)
-
-    def forward(self, input: Tensor, target: Any) -> Tensor:
-        """The loss."""
-        return losses.huber_loss(input, target, self.reduction, self.delta)
+        self._keep(reduction=reduction, delta=float(delta))
 
 
-class BCELoss(_Loss):
-    """losses.binary_cross_entropy."""
-
+class BCELoss(_Loss, of=losses.binary_cross_entropy):
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
-        super().__init__(reduction, weight=weight)
-
-    def forward(self, input: Tensor, target: Any) -> Tensor:
-        """The loss."""
-        return losses.binary_cross_entropy(input, target, self.weight, self.reduction)
+        self._keep(reduction=reduction, weight=weight)
 
 
-class BCEWithLogitsLoss(_Loss):
-    """losses.binary_cross_entropy_with_logits."""
-
+class BCEWithLogitsLoss(_Loss, of=losses.binary_cross_entropy_with_logits):
     def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
-        super().__init__(reduction, weight=weight, pos_weight=pos_weight)
-
-    def forward(self, input: Tensor, target: Any) -> Tensor:
-        """The loss."""
-        return losses.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)
+        self._keep(reduction=reduction, weight=weight, pos_weight=pos_weight)
 
 
-class KLDivLoss(_Loss):
-    """losses.kl_div; reduction may also be "batchmean"."""
-
+class KLDivLoss(_Loss, of=losses.kl_div):
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
-        super().__init__(reduction, "batchmean")
-        self.log_target = log_target
-
-    def forward(self, input: Tensor, target: Any) -> Tensor:
-        """The loss."""
-        return losses.kl_div(input, target, self.reduction, self.log_target)
+        self._keep("batchmean", reduction=reduction, log_target=log_target)
 
 
-class CrossEntropyLoss(_Loss):
-    """losses.cross_entropy: logits (N, C) and integer labels (N,), or probabilities."""
-
-    def __init__(
-        self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
-    ) -> None:
-        super().__init__(reduction, weight=weight)
-        self.ignore_index, self.label_smoothing = ignore_index, float(label_smoothing)
-
-    def forward(self, input: Tensor, target: Any) -> Tensor:
-        """The loss."""
-        return losses.cross_entropy(
-            input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
-        )
+class CrossEntropyLoss(_Loss, of=losses.cross_entropy):
+    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
+                 label_smoothing: float = 0.0) -> None:  # fmt: skip
+        smoothing = float(label_smoothing)
+        self._keep(reduction=reduction, weight=weight, ignore_index=ignore_index, label_smoothing=smoothing)
 
 
-class NLLLoss(_Loss):
-    """losses.nll_loss: log-probabilities (N, C) and integer labels (N,)."""
-
+class NLLLoss(_Loss, of=losses.nll_loss):
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
-        super().__init__(reduction, weight=weight)
-        self.ignore_index = ignore_index
-
-    def forward(self, input: Tensor, target: Any) -> Tensor:
-        """The loss."""
-        return losses.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
+        self._keep(reduction=reduction, weight=weight, ignore_index=ignore_index)
 
 
-class MultiMarginLoss(_Loss):
-    """losses.multi_margin_loss."""
-
+class MultiMarginLoss(_Loss, of=losses.multi_margin_loss):
     def __init__(self, p: int = 1, margin: float = 1.0, weight: Any = None, reduction: str = "mean") -> None:
-        super().__init__(reduction, weight=weight)
-        self.p, self.margin = p, float(margin)
-
-    def forward(self, input: Tensor, target: Any) -> Tensor:
-        """The loss."""
-        return losses.multi_margin_loss(input, target, self.p, self.margin, self.weight, self.reduction)
+        self._keep(reduction=reduction, p=p, margin=float(margin), weight=weight)
 
 
-class SoftMarginLoss(_Loss):
-    """losses.soft_margin_loss."""
-
-    def forward(self, input: Tensor, target: Any) -> Tensor:
-        """The loss."""
-        return losses.soft_margin_loss(input, target, self.reduction)
+class SoftMarginLoss(_Loss, of=losses.soft_margin_loss): ...
 
 
-class HingeEmbeddingLoss(_Loss):
-    """losses.hinge_embedding_loss."""
-
+class HingeEmbeddingLoss(_Loss, of=losses.hinge_embedding_loss):
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
-        super().__init__(reduction)
-        self.margin = float(margin)
-
-    def forward(self, input: Tensor, target: Any) -> Tensor:
-        """The loss."""
-        return losses.hinge_embedding_loss(input, target, self.margin, self.reduction)
+        self._keep(reduction=reduction, margin=float(margin))
 
 
-class MarginRankingLoss(_Loss):
-    """losses.margin_ranking_loss."""
-
+class MarginRankingLoss(_Loss, of=losses.margin_ranking_loss):
     def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
-        super().__init__(reduction)
-        self.margin = float(margin)
-
-    def forward(self, input1: Tensor, input2: Tensor, target: Any) -> Tensor:
-        """The loss."""
-        return losses.margin_ranking_loss(input1, input2, target, self.margin, self.reduction)
+        self._keep(reduction=reduction, margin=float(margin))

@@ -5,7 +5,6 @@ have derivatives of every order. The losses come from losses.py; layers.py holds
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
@@ -15,30 +14,15 @@ from ..autograd import no_grad
 from ..creation import arange, ones
 from ..ops import gelu, relu, sigmoid, silu, tanh
 from ..tensor import Tensor, wrap
-from .losses import (
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    hinge_embedding_loss,
-    huber_loss,
-    kl_div,
-    l1_loss,
-    margin_ranking_loss,
-    mse_loss,
-    multi_margin_loss,
-    nll_loss,
-    plain_cross_entropy,
-    smooth_l1_loss,
-    soft_margin_loss,
-)
+from . import losses
+from .losses import *  # noqa: F403
 
 __all__ = [
-    "avg_pool2d", "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv2d", "cross_entropy",
-    "dropout", "elu", "embedding", "flatten", "gelu", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss",
-    "layer_norm", "leaky_relu", "linear", "log_softmax", "margin_ranking_loss", "max_pool2d", "mse_loss",
-    "multi_margin_loss", "nll_loss", "one_hot", "plain_cross_entropy", "relu", "sigmoid", "silu", "smooth_l1_loss",
-    "soft_margin_loss", "softmax", "softplus", "tanh",
+    "avg_pool2d", "batch_norm", "conv2d", "dropout", "elu", "embedding", "flatten", "gelu", "layer_norm",
+    "leaky_relu", "linear", "log_softmax", "max_pool2d", "one_hot", "relu", "sigmoid", "silu", "softmax", "softplus",
+    "tanh",
 ]  # fmt: skip
+__all__ += losses.__all__
 
 # -- activations (relu, sigmoid, tanh, silu and gelu are operations as they are) -------------------
 
@@ -60,12 +44,12 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 
 def softmax(input: Tensor, dim: int = -1, *, axis: int | None = None) -> Tensor:
-    """e^x / sum(e^x) along an axis, called dim or axis."""
+    """e^x / sum(e^x) along an axis, called dim or axis. Not before cross_entropy, which contains it."""
     return ops.softmax(input, axis=dim if axis is None else axis)
 
 
 def log_softmax(input: Tensor, dim: int = -1, *, axis: int | None = None) -> Tensor:
-    """log(softmax(x)) along an axis, called dim or axis."""
+    """log(softmax(x)) along an axis, called dim or axis, without overflow; nll_loss goes with it."""
     return ops.log_softmax(input, axis=dim if axis is None else axis)
 
 
@@ -77,63 +61,58 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return ops.linear(input, weight, bias)
 
 
-def pair(name: str, what: str, value: Any, least: int) -> tuple[int, int]:
-    """An int, or two of them, as (height, width)."""
-    try:
-        parts = tuple(map(operator.index, value)) if isinstance(value, (tuple, list)) else (operator.index(value),) * 2
-    except TypeError:
-        parts = ()
-    if len(parts) != 2 or min(parts) < least:
-        raise ValueError(f"{name}: {what} must be an int >= {least} or two of them (height, width), not {value!r}")
-    return parts[0], parts[1]
+def is_int(value: Any, least: int) -> bool:
+    """Whether it is an int, perhaps NumPy's, of at least `least`."""
+    return isinstance(value, (int, np.integer)) and int(value) >= least
 
 
-def conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
+def pair(name: str, what: str, value: Any, least: int, *words: str) -> Any:
+    """An int, or two of them, as (height, width); or one of the words."""
+    if isinstance(value, str) and value in words:
+        return value
+    parts = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(parts) != 2 or not all(is_int(part, least) for part in parts):
+        or_words = f", {' or '.join(map(repr, words))}" if words else ""
+        expected = f"an int >= {least} or two of them (height, width){or_words}"
+        raise ValueError(f"{name}: {what} must be {expected}, not {value!r}")
+    return int(parts[0]), int(parts[1])
+
+
+def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+           dilation: Any = 1, groups: int = 1) -> Tensor:  # fmt: skip
     """out[n, o, i, j] = bias[o] + the sum over c, k, l of weight[o, c, k, l] input[n, c, i + k, j + l] (for stride 1,
     padding 0): input (N, C, H, W) or (C, H, W), weight (O, C/groups, kh, kw), bias (O,).
 
     padding: zeros on each side, or "valid" (none), or "same" (as many as keep H and W; stride must be 1)."""
     stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
+    padding = pair("conv2d", "padding", padding, 0, "same", "valid")
     x = _images("conv2d", input)
     if padding == "same":
         if stride != (1, 1):
-            raise ValueError(f"conv2d: padding='same' needs stride 1, not {stride}: give the padding in numbers")
+            raise ValueError(f"conv2d: padding='same' does not go with stride {stride}: give the padding in ints")
         total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
         if any(n % 2 for n in total):  # the odd one goes below and to the right, as in PyTorch
             x = ops.pad(x, [(0, 0), (0, 0), *((n // 2, n - n // 2) for n in total)])
             total = [0, 0]
         padding = (total[0] // 2, total[1] // 2)
-    elif isinstance(padding, str):
-        if padding != "valid":
-            raise ValueError(f"conv2d: padding must be an int, two of them, 'same' or 'valid', not {padding!r}")
-        padding = 0
-    padding = pair("conv2d", "padding", padding, 0)
+    elif padding == "valid":
+        padding = (0, 0)
     out = ops.conv2d(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=int(groups))
     return out if input.ndim == 4 else out.squeeze(0)
 
 
 def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> Tensor:
     """The largest of each window, (N, C, H, W) or (C, H, W); stride None: the kernel's size, so windows touch."""
-    kernel, stride, padding = _window("max_pool2d", kernel_size, stride, padding)
-    dilation = pair("max_pool2d", "dilation", dilation, 1)
-    x = _images("max_pool2d", input)
+    kernel, stride, padding = window("max_pool2d", kernel_size, stride, padding)
+    x, dilation = _images("max_pool2d", input), pair("max_pool2d", "dilation", dilation, 1)
     out = ops.max_pool2d(x, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
     return out if input.ndim == 4 else out.squeeze(0)
 
 
-def avg_pool2d(
-    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *, count_include_pad: bool = True
-) -> Tensor:
+def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *,
+               count_include_pad: bool = True) -> Tensor:  # fmt: skip
     """The mean of each window, (N, C, H, W) or (C, H, W); the padding's zeros count unless count_include_pad=False."""
-    kernel, stride, padding = _window("avg_pool2d", kernel_size, stride, padding)
+    kernel, stride, padding = window("avg_pool2d", kernel_size, stride, padding)
     x = _images("avg_pool2d", input)
     out = ops.avg_pool2d(x, kernel=kernel, stride=stride, padding=padding)
     if padding != (0, 0) and not count_include_pad:
@@ -149,9 +128,12 @@ def _images(name: str, x: Tensor) -> Tensor:
     return x if x.ndim == 4 else ops.expand_dims(x, axis=0)
 
 
-def _window(name: str, kernel: Any, stride: Any, padding: Any) -> tuple[Any, Any, Any]:
-    kernel = pair(name, "kernel_size", kernel, 1)
-    return kernel, pair(name, "stride", kernel if stride is None else stride, 1), pair(name, "padding", padding, 0)
+def window(name: str, kernel: Any, stride: Any, padding: Any) -> tuple[Any, Any, Any]:
+    """Kernel, stride (None: the kernel's) and padding of a pooling window, as pairs."""
+    kernel, pad = pair(name, "kernel_size", kernel, 1), pair(name, "padding", padding, 0)
+    if 2 * pad[0] > kernel[0] or 2 * pad[1] > kernel[1]:
+        raise ValueError(f"{name}: padding {padding!r} must be at most half the kernel {kernel}")
+    return kernel, pair(name, "stride", kernel if stride is None else stride, 1), pad
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -172,18 +154,14 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
     gets no gradient. Raises IndexError for an integer outside 0 .. n - 1; integers on CUDA are not waited
     for: there a bad one gives nan."""
     index = input if isinstance(input, Tensor) else Tensor(input, device="cpu")
-    rows = weight.shape[0]
     if index.dtype.kind not in "iu":
         raise TypeError(f"embedding: indices must be integers, not {index.dtype}: use .astype('int64')")
-    index, inside = index.astype("int64"), None
-    if index.device != "cpu":
-        inside = (index >= 0) & (index < rows)
-        index = ops.where(inside, index, 0)
-    elif index.size:
-        low, high = int(index.data.min()), int(index.data.max())
-        if low < 0 or high >= rows:
-            bad = low if low < 0 else high
-            raise IndexError(f"embedding: index {bad} is outside of the table of {rows} rows, 0 to {rows - 1}")
+    (low, high), rows = losses.extremes(index), weight.shape[0]
+    if low < 0 or high >= rows:
+        bad = low if low < 0 else high
+        raise IndexError(f"embedding: index {bad} is outside of the table of {rows} rows, 0 to {rows - 1}")
+    inside = None if index.device == "cpu" else (index >= 0) & (index < rows)
+    index = index.astype("int64") if inside is None else ops.where(inside, index.astype("int64"), 0)
     index = index.to(weight.device)
     own = index.clone().data  # changing the caller's later must not change the gradient
     out = ops.indexing._getitem(weight, index=(own,))  # getitem would check it again, and wait for the GPU
@@ -200,10 +178,9 @@ def one_hot(input: Any, num_classes: int = -1) -> Tensor:
         raise TypeError(f"one_hot takes integers, not {labels.dtype}: use .astype('int64')")
     if num_classes < 0:
         num_classes = int(labels.max()) + 1
-    if labels.device == "cpu" and labels.size:
-        low, high = int(labels.data.min()), int(labels.data.max())
-        if low < 0 or high >= num_classes:
-            raise ValueError(f"one_hot: labels are {low} to {high}, but classes 0 to {num_classes - 1}")
+    low, high = losses.extremes(labels)
+    if low < 0 or high >= num_classes:
+        raise ValueError(f"one_hot: labels are {low} to {high}, but classes 0 to {num_classes - 1}")
     hot = ops.expand_dims(labels.astype("int64"), axis=-1) == arange(num_classes, device=labels.device)
     return hot.astype("int64")
 
@@ -211,12 +188,17 @@ def one_hot(input: Any, num_classes: int = -1) -> Tensor:
 # -- noise and normalisation ----------------------------------------------------------------------
 
 
+def probability(name: str, p: float) -> float:
+    """p, checked."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"{name}: p must be a probability from 0 to 1, not {p!r}")
+    return float(p)
+
+
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """x m / (1 - p), where m is 0 with probability p, else 1: the mean stays (Srivastava et al., 2014). Without
     training x itself. The mask comes from the host's generator: one seed, one mask, on every device."""
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout: p must be a probability from 0 to 1, not {p!r}")
-    p = float(p)
+    p = probability("dropout", p)
     if not training or p == 0.0:
         return input
     x = input if isinstance(input, Tensor) else Tensor(input)
@@ -226,16 +208,9 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     return x * wrap(backend.put(mask, x.device))
 
 
-def batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float | Tensor = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
+def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
+               bias: Tensor | None = None, training: bool = False, momentum: float | Tensor = 0.1,
+               eps: float = 1e-5) -> Tensor:  # fmt: skip
     """(x - mean) / sqrt(var + eps) weight + bias for each channel (axis 1) (Ioffe and Szegedy, 2015, arXiv:1502.03167).
 
     In training mean and var are the batch's own (var divides by n), part of the graph, and the running ones, if
@@ -245,9 +220,8 @@ def batch_norm(
     if training:
         n = x.size // max(x.shape[1], 1)
         if n < 2:
-            raise ValueError(
-                f"batch_norm in training needs more than 1 value for each channel, got shape {x.shape}: use eval()"
-            )
+            need = "batch_norm in training needs more than 1 value for each channel"
+            raise ValueError(f"{need}, got shape {x.shape}: use eval()")
         mean = x.mean(axis=axes, keepdims=True)
         off = x - mean
         var = ops.square(off).mean(axis=axes, keepdims=True)
@@ -266,13 +240,8 @@ def batch_norm(
     return out if bias is None else out + bias.reshape(view)
 
 
-def layer_norm(
-    input: Tensor,
-    normalized_shape: int | tuple[int, ...],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
+def layer_norm(input: Tensor, normalized_shape: int | tuple[int, ...], weight: Tensor | None = None,
+               bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:  # fmt: skip
     """(x - mean) / sqrt(var + eps) weight + bias, each sample by itself: mean and var over the last axes, whose sizes
     are normalized_shape; weight and bias have that shape (Ba et al., 2016, arXiv:1607.06450)."""
     x = input if isinstance(input, Tensor) else Tensor(input)

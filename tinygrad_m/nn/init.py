@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from ..autograd import no_grad
 from ..tensor import Tensor
 
 
@@ -17,11 +18,8 @@ def _fill(tensor: Tensor, values: np.ndarray | float) -> Tensor:
     """Write host values into a tensor, in its dtype and on its device, as no part of any graph."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"nn.init writes into a Tensor, not {type(tensor).__name__}")
-    if isinstance(values, np.ndarray):
-        values = backend.put(values.astype(tensor.dtype), tensor.device)
-    with backend.on(tensor.data):
-        tensor.data[...] = values
-    tensor._version[0] += 1
+    with no_grad():
+        tensor[...] = values
     return tensor
 
 
@@ -41,17 +39,17 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """One value everywhere."""
-    return _fill(tensor, float(val))
+    return _fill(tensor, val)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
     """0 everywhere."""
-    return _fill(tensor, 0.0)
+    return _fill(tensor, 0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
     """1 everywhere."""
-    return _fill(tensor, 1.0)
+    return _fill(tensor, 1)
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -83,9 +81,7 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
     return calculate_gain(nonlinearity, a) / math.sqrt(max(fan, 1))
 
 
-def kaiming_uniform_(
-    tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
-) -> Tensor:
+def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """U(-bound, bound) with bound = gain sqrt(3 / fan). fan_in keeps the spread of the signal, fan_out that of the
     gradient; `a` is leaky_relu's negative slope, 0 for relu (He et al., 2015, arXiv:1502.01852)."""
     bound = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity)

@@ -11,6 +11,12 @@ from .. import ops
 from ..creation import arange, ones
 from ..tensor import Tensor
 
+__all__ = [
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "hinge_embedding_loss", "huber_loss",
+    "kl_div", "l1_loss", "margin_ranking_loss", "mse_loss", "multi_margin_loss", "nll_loss", "plain_cross_entropy",
+    "smooth_l1_loss", "soft_margin_loss",
+]  # fmt: skip
+
 # -- numbers against numbers ----------------------------------------------------------------------
 
 
@@ -28,19 +34,22 @@ def l1_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
 
 def smooth_l1_loss(input: Tensor, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """d^2 / (2 beta) where d = |x - y| < beta, else d - beta/2 (Girshick, 2015, arXiv:1504.08083)."""
-    beta = _at_least("smooth_l1_loss", "beta", beta, 0.0)
+    input, target = _pair("smooth_l1_loss", input, target, reduction)
+    beta = float(beta)
     if beta == 0.0:
         return l1_loss(input, target, reduction)
-    input, target = _pair("smooth_l1_loss", input, target, reduction)
+    if not beta > 0.0:
+        raise ValueError(f"smooth_l1_loss: beta must be >= 0, not {beta!r}")
     d = ops.abs(input - target)
     return _reduce(ops.where(d < beta, ops.square(d) * (0.5 / beta), d - 0.5 * beta), reduction)
 
 
 def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """d^2 / 2 where d = |x - y| <= delta, else delta (d - delta/2): beta = delta times smooth_l1_loss
-    (Huber, 1964)."""
-    delta = _at_least("huber_loss", "delta", delta, 0.0, strict=True)
+    """d^2 / 2 where d = |x - y| <= delta, else delta (d - delta/2) (Huber, 1964)."""
     input, target = _pair("huber_loss", input, target, reduction)
+    delta = float(delta)
+    if not delta > 0.0:
+        raise ValueError(f"huber_loss: delta must be > 0, not {delta!r}")
     d = ops.abs(input - target)
     return _reduce(ops.where(d <= delta, ops.square(d) * 0.5, (d - 0.5 * delta) * delta), reduction)
 
@@ -54,17 +63,14 @@ def binary_cross_entropy(input: Tensor, target: Any, weight: Any = None, reducti
     Raises ValueError for p outside [0, 1] (on CUDA, where nothing waits to look, the loss is nan)."""
     p, y = _pair("binary_cross_entropy", input, target, reduction)
     if p.device == "cpu" and p.size and not (p.data.min() >= 0 and p.data.max() <= 1):
-        raise ValueError(
-            f"binary_cross_entropy: probabilities from 0 to 1 expected, got {p.data.min():g} to {p.data.max():g}: "
-            "apply sigmoid() first, or use binary_cross_entropy_with_logits"
-        )
+        got, remedy = f"{p.data.min():g} to {p.data.max():g}", "sigmoid() first, or binary_cross_entropy_with_logits"
+        raise ValueError(f"binary_cross_entropy: probabilities from 0 to 1 expected, got {got}: use {remedy}")
     loss = -(y * _log_from_minus_100(p) + (1.0 - y) * _log_from_minus_100(1.0 - p))
     return _reduce(loss if weight is None else loss * _weight("binary_cross_entropy", "weight", weight, p), reduction)
 
 
-def binary_cross_entropy_with_logits(
-    input: Tensor, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
-) -> Tensor:
+def binary_cross_entropy_with_logits(input: Tensor, target: Any, weight: Any = None, reduction: str = "mean",
+                                     pos_weight: Any = None) -> Tensor:  # fmt: skip
     """binary_cross_entropy of sigmoid(x), without its rounding:
     w ((1 - y) x + (1 + (pos_weight - 1) y) log(1 + e^-x))."""
     name = "binary_cross_entropy_with_logits"
@@ -96,14 +102,8 @@ def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool
 # -- classes --------------------------------------------------------------------------------------
 
 
-def cross_entropy(
-    input: Tensor,
-    target: Any,
-    weight: Any = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Tensor:
+def cross_entropy(input: Tensor, target: Any, weight: Any = None, ignore_index: int = -100,
+                  reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:  # fmt: skip
     """-log(softmax(x))[y]: how surprised scores x (logits) are at the label y. Input (N, C), (C,) or
     (N, C, d1, ...); target integer labels (N,), () or (N, d1, ...), or probabilities of the input's shape.
 
@@ -115,76 +115,59 @@ def cross_entropy(
     Raises ValueError for labels that are no class, TypeError for labels that are no integers. Labels on CUDA are
     not waited for: a bad one makes the loss nan. Integer labels without options take one fused operation;
     plain_cross_entropy is the same in plain ones."""
-    input, labels, axis, maybe_ignored = _classes("cross_entropy", input, target, ignore_index, reduction)
-    if weight is not None or label_smoothing != 0.0 or labels.dtype.kind == "f":
-        return plain_cross_entropy(input, labels, weight, ignore_index, reduction, label_smoothing)
-    if input.ndim == 2:
-        loss = ops.softmax_cross_entropy(input, labels)
-    else:
-        rows = ops.moveaxis(input, axis, -1).reshape(-1, input.shape[axis])
-        loss = ops.softmax_cross_entropy(rows, labels.reshape(-1)).reshape(labels.shape)
+    x, y, shape, maybe_ignored = _classes("cross_entropy", input, target, ignore_index, reduction)
+    if weight is not None or label_smoothing != 0.0 or y.dtype.kind == "f":
+        return plain_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
+    loss = ops.softmax_cross_entropy(x, y)
     if not maybe_ignored:
-        return _reduce(loss, reduction)
-    kept = labels != ignore_index
-    return _weighted(ops.where(kept, loss, 0.0), kept.astype(input.dtype), reduction)
+        return _reduce(loss, reduction, shape)
+    kept = y != ignore_index
+    return _reduce(ops.where(kept, loss, 0.0), reduction, shape, kept.astype(x.dtype))
 
 
-def plain_cross_entropy(
-    input: Tensor,
-    target: Any,
-    weight: Any = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Tensor:
+def plain_cross_entropy(input: Tensor, target: Any, weight: Any = None, ignore_index: int = -100,
+                        reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:  # fmt: skip
     """cross_entropy in plain operations: nll_loss(log_softmax(x), y), and all options."""
     name, s = "cross_entropy", float(label_smoothing)
     if not 0.0 <= s <= 1.0:
         raise ValueError(f"{name}: label_smoothing must be from 0 to 1, not {label_smoothing!r}")
-    input, y, axis, _ = _classes(name, input, target, ignore_index, reduction)
-    classes = input.shape[axis]
-    log_p = ops.log_softmax(input, axis=axis)
-    w = _class_weight(name, weight, input, axis)
+    x, y, shape, _ = _classes(name, input, target, ignore_index, reduction)
+    log_p, w, classes = ops.log_softmax(x, axis=1), _class_weight(name, weight, x), x.shape[1]
     if y.dtype.kind == "f":  # probabilities
-        loss = -(log_p * w * (y * (1.0 - s) + s / classes)).sum(axis=axis)
-        return _reduce(loss, reduction)
-    loss, sample_weight = _nll(log_p, y, w, ignore_index, axis)
+        return _reduce(-(log_p * w * (y * (1.0 - s) + s / classes)).sum(axis=1), reduction, shape)
+    loss, sample_weight = _nll(log_p, y, w, ignore_index)
     if s > 0.0:
-        uniform = -(log_p * w).sum(axis=axis) * (s / classes)
+        uniform = -(log_p * w).sum(axis=1) * (s / classes)
         loss = loss * (1.0 - s) + ops.where(y != ignore_index, uniform, 0.0)
-    return _weighted(loss, sample_weight, reduction)
+    return _reduce(loss, reduction, shape, sample_weight)
 
 
-def nll_loss(
-    input: Tensor, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
-) -> Tensor:
+def nll_loss(input: Tensor, target: Any, weight: Any = None, ignore_index: int = -100,
+             reduction: str = "mean") -> Tensor:  # fmt: skip
     """-w[y] x[y] for log-probabilities x = log_softmax(...) and integer labels y; shapes and options as in
     cross_entropy, of which this is the second half."""
-    input, labels, axis, _ = _classes("nll_loss", input, target, ignore_index, reduction)
-    loss, sample_weight = _nll(input, labels, _class_weight("nll_loss", weight, input, axis), ignore_index, axis)
-    return _weighted(loss, sample_weight, reduction)
+    log_p, y, shape, _ = _classes("nll_loss", input, target, ignore_index, reduction)
+    loss, sample_weight = _nll(log_p, y, _class_weight("nll_loss", weight, log_p), ignore_index)
+    return _reduce(loss, reduction, shape, sample_weight)
 
 
-def _nll(log_p: Tensor, labels: Tensor, w: Tensor, ignore_index: int, axis: int) -> tuple[Tensor, Tensor]:
+def _nll(log_p: Tensor, y: Tensor, w: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     """-w[y] log_p[y] and w[y] for each sample, both 0 for ignored ones."""
-    hot, ignored = _hot(labels, log_p.shape[axis], axis), labels == ignore_index
-    loss, sample_weight = -_pick(log_p * w, hot, axis), _pick(w, hot, axis)
-    return ops.where(ignored, 0.0, loss), ops.where(ignored, 0.0, sample_weight)
+    hot, ignored = _hot(y, log_p), y == ignore_index
+    return ops.where(ignored, 0.0, -_pick(log_p * w, hot)), ops.where(ignored, 0.0, _pick(w, hot))
 
 
-def multi_margin_loss(
-    input: Tensor, target: Any, p: int = 1, margin: float = 1.0, weight: Any = None, reduction: str = "mean"
-) -> Tensor:
+def multi_margin_loss(input: Tensor, target: Any, p: int = 1, margin: float = 1.0, weight: Any = None,
+                      reduction: str = "mean") -> Tensor:  # fmt: skip
     """w[y] / C times the sum over classes j != y of max(0, margin - x[y] + x[j])^p: input (N, C) or (C,), integer
     labels (N,) or (), p 1 or 2 (Crammer and Singer, 2001)."""
     if p not in (1, 2):
         raise ValueError(f"multi_margin_loss: p must be 1 or 2, not {p!r}")
-    x, labels, axis, _ = _classes("multi_margin_loss", input, target, None, reduction)
-    w = _class_weight("multi_margin_loss", weight, x, axis)
-    hot = _hot(labels, x.shape[axis], axis)
-    over = ops.relu(x - ops.expand_dims(_pick(x, hot, axis), axis=axis) + float(margin))
-    over = ops.where(hot, 0.0, over if p == 1 else ops.square(over)).sum(axis=axis)
-    return _reduce(over * _pick(w, hot, axis) * (1.0 / x.shape[axis]), reduction)
+    x, y, shape, _ = _classes("multi_margin_loss", input, target, None, reduction)
+    w, hot = _class_weight("multi_margin_loss", weight, x), _hot(y, x)
+    over = ops.relu(x - ops.expand_dims(_pick(x, hot), axis=1) + float(margin))
+    over = ops.where(hot, 0.0, over if p == 1 else ops.square(over)).sum(axis=1)
+    return _reduce(over * _pick(w, hot) * (1.0 / x.shape[1]), reduction, shape)
 
 
 # -- a target of 1 or -1 --------------------------------------------------------------------------
@@ -192,37 +175,32 @@ def multi_margin_loss(
 
 def soft_margin_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """log(1 + e^(-y x)) with y of 1 or -1."""
-    x, y = _pair("soft_margin_loss", input, target, reduction)
-    return _reduce(ops.softplus(-_signs("soft_margin_loss", y) * x), reduction)
+    x, y = _pair("soft_margin_loss", input, target, reduction, signs=True)
+    return _reduce(ops.softplus(-y * x), reduction)
 
 
 def hinge_embedding_loss(input: Tensor, target: Any, margin: float = 1.0, reduction: str = "mean") -> Tensor:
     """x where y = 1, max(0, margin - x) where y = -1: x is a distance, small for what belongs together."""
-    x, y = _pair("hinge_embedding_loss", input, target, reduction)
-    apart = ops.clip(float(margin) - x, min=0.0)
-    return _reduce(ops.where(_signs("hinge_embedding_loss", y) > 0, x, apart), reduction)
+    x, y = _pair("hinge_embedding_loss", input, target, reduction, signs=True)
+    return _reduce(ops.where(y > 0, x, ops.clip(float(margin) - x, min=0.0)), reduction)
 
 
-def margin_ranking_loss(
-    input1: Tensor, input2: Tensor, target: Any, margin: float = 0.0, reduction: str = "mean"
-) -> Tensor:
+def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Any, margin: float = 0.0,
+                        reduction: str = "mean") -> Tensor:  # fmt: skip
     """max(0, -y (x1 - x2) + margin): y = 1 wants x1 above x2, y = -1 below."""
     x1, x2 = _pair("margin_ranking_loss", input1, input2, reduction)
-    x1, y = _pair("margin_ranking_loss", x1, target, reduction)
-    y = _signs("margin_ranking_loss", y)
+    x1, y = _pair("margin_ranking_loss", x1, target, reduction, signs=True)
     return _reduce(ops.clip(-y * (x1 - x2) + float(margin), min=0.0), reduction)
 
 
 # -- what they share ------------------------------------------------------------------------------
 
 
-def _reduce(loss: Tensor, reduction: str) -> Tensor:
-    return loss.mean() if reduction == "mean" else loss.sum() if reduction == "sum" else loss
-
-
-def _weighted(loss: Tensor, sample_weight: Tensor, reduction: str) -> Tensor:
-    """As _reduce, but the mean is over the weights: nan if all of them are 0."""
-    return loss.sum() / sample_weight.sum() if reduction == "mean" else _reduce(loss, reduction)
+def _reduce(loss: Tensor, reduction: str, shape: Any = None, sample_weight: Tensor | None = None) -> Tensor:
+    """One number, or all in a shape. The mean is over the sample_weight, if any: nan if all of it is 0."""
+    if reduction == "mean":
+        return loss.mean() if sample_weight is None else loss.sum() / sample_weight.sum()
+    return loss.sum() if reduction == "sum" else loss if shape is None else loss.reshape(shape)
 
 
 def check_reduction(name: str, reduction: str, *also: str) -> None:
@@ -230,12 +208,6 @@ def check_reduction(name: str, reduction: str, *also: str) -> None:
     if reduction not in ("mean", "sum", "none", *also):
         known = ", ".join(repr(r) for r in ("mean", "sum", *also))
         raise ValueError(f"{name}: reduction must be {known} or 'none', not {reduction!r}")
-
-
-def _at_least(name: str, what: str, value: float, least: float, strict: bool = False) -> float:
-    if not (value > least or (value == least and not strict)):
-        raise ValueError(f"{name}: {what} must be {'>' if strict else '>='} {least:g}, not {value!r}")
-    return float(value)
 
 
 def _like(value: Any, x: Tensor) -> Tensor:
@@ -246,7 +218,7 @@ def _like(value: Any, x: Tensor) -> Tensor:
     return value if dtype is None else value.astype(dtype)
 
 
-def _pair(name: str, input: Any, target: Any, reduction: str, *also: str) -> tuple[Tensor, Tensor]:
+def _pair(name: str, input: Any, target: Any, reduction: str, *also: str, signs: bool = False) -> tuple[Tensor, Tensor]:
     """Both as Tensors of one shape: broadcasting (N, 1) against (N,) would compare everything with everything."""
     check_reduction(name, reduction, *also)
     x = input if isinstance(input, Tensor) else Tensor(input)
@@ -254,6 +226,8 @@ def _pair(name: str, input: Any, target: Any, reduction: str, *also: str) -> tup
     if x.shape != y.shape:
         remedy = "reshape one of them: target.reshape(input.shape)" if x.size == y.size else "give one target for each"
         raise ValueError(f"{name}: input {x.shape} and target {y.shape} must have the same shape: {remedy}")
+    if signs and y.device == "cpu" and not bool((abs(y.data) == 1).all()):
+        raise ValueError(f"{name}: targets must be 1 or -1: of 0 and 1 make them with 2 * target - 1")
     return x, y
 
 
@@ -266,38 +240,34 @@ def _weight(name: str, what: str, weight: Any, x: Tensor) -> Tensor:
     return w
 
 
-def _class_weight(name: str, weight: Any, x: Tensor, axis: int) -> Tensor:
-    """Weights (C,) of the classes (None: ones), to broadcast against x."""
-    classes = x.shape[axis]
-    w = ones(classes, dtype=x.dtype, device=x.device) if weight is None else _like(weight, x)
-    if w.shape != (classes,):
-        raise ValueError(f"{name}: weight must have one element for each of {classes} classes, got shape {w.shape}")
-    return w.reshape(classes, *[1] * (x.ndim - axis - 1))
+def _class_weight(name: str, weight: Any, x: Tensor) -> Tensor:
+    """Weights (C,) of the classes of x (n, C); ones if None."""
+    w = ones(x.shape[1], dtype=x.dtype, device=x.device) if weight is None else _like(weight, x)
+    if w.shape != (x.shape[1],):
+        raise ValueError(f"{name}: weight must have one element for each of {x.shape[1]} classes, got shape {w.shape}")
+    return w
 
 
-def _hot(labels: Tensor, classes: int, axis: int) -> Tensor:
-    """True at each sample's label, along a new axis of all classes."""
-    numbers = arange(classes, device=labels.device).reshape(classes, *[1] * (labels.ndim - axis))
-    return ops.expand_dims(labels, axis=axis) == numbers
+def _hot(y: Tensor, x: Tensor) -> Tensor:
+    """(n, C): True at each sample's label."""
+    return ops.expand_dims(y, axis=1) == arange(x.shape[1], device=y.device)
 
 
-def _pick(x: Tensor, hot: Tensor, axis: int) -> Tensor:
-    """x[y], nan where the label is no class."""
-    picked = ops.where(hot, x, 0.0).sum(axis=axis)  # where, not times: 0 * -inf is nan
-    return ops.where(hot.any(axis=axis), picked, math.nan)
+def _pick(x: Tensor, hot: Tensor) -> Tensor:
+    """x[y] of each sample, nan where the label is no class."""
+    picked = ops.where(hot, x, 0.0).sum(axis=1)  # where, not times: 0 * -inf is nan
+    return ops.where(hot.any(axis=1), picked, math.nan)
 
 
-def _signs(name: str, y: Tensor) -> Tensor:
-    if y.device == "cpu" and not bool((abs(y.data) == 1).all()):
-        raise ValueError(f"{name}: targets must be 1 or -1: of 0 and 1 make them with 2 * target - 1")
-    return y
+def extremes(x: Tensor) -> tuple[int, int]:
+    """The least and largest of integers; (0, -1) if there are none, or on CUDA, where nothing waits to look."""
+    return (int(x.data.min()), int(x.data.max())) if x.size and x.device == "cpu" else (0, -1)
 
 
-def _classes(
-    name: str, input: Any, target: Any, ignore_index: int | None, reduction: str
-) -> tuple[Tensor, Tensor, int, bool]:
-    """(input, target, axis of the classes, whether a label may be ignore_index), all checked. The target is int64
-    labels, or for cross_entropy probabilities in the input's dtype."""
+def _classes(name: str, input: Any, target: Any, ignore_index: int | None,
+             reduction: str) -> tuple[Tensor, Tensor, tuple[int, ...], bool]:  # fmt: skip
+    """(x, y, shape, whether a label may be ignore_index), all checked: x (n, C) a row of classes for each sample,
+    y (n,) int64 labels, or for cross_entropy probabilities (n, C); shape is that of the n samples before."""
     check_reduction(name, reduction)
     x = input if isinstance(input, Tensor) else Tensor(input)
     if x.ndim == 0 or x.dtype.kind != "f":
@@ -305,28 +275,30 @@ def _classes(
         raise ValueError(f"{name}: input must be floats (N, C), (C,) or (N, C, d1, ...), got {got}")
     if not isinstance(target, Tensor):  # on the host, to be checked
         target = Tensor(target, device=None if hasattr(target, "__cuda_array_interface__") else "cpu")
-    axis = min(x.ndim - 1, 1)
+    axis, soft = min(x.ndim - 1, 1), name == "cross_entropy"
     classes, shape = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
-    soft = name == "cross_entropy"
     if soft and target.dtype.kind == "f" and target.shape == x.shape:
         if ignore_index is not None and ignore_index >= 0:
             raise ValueError(f"{name}: ignore_index={ignore_index} goes with integer labels, not with probabilities")
-        return x, target.astype(x.dtype).to(x.device), axis, False
+        return _rows(x), _rows(target.astype(x.dtype).to(x.device)), shape, False
     if target.dtype.kind not in "iu":
         other = f", or give probabilities of the input's shape {x.shape}" if soft else ""
         raise TypeError(f"{name}: labels must be integers, not {target.dtype}: use labels.astype('int64'){other}")
     if target.shape != shape:
         remedy = "; of one-hot rows make labels with target.argmax(axis=1)" if target.shape == x.shape else ""
         raise ValueError(f"{name}: input {x.shape} needs labels of shape {shape}, got {target.shape}{remedy}")
-    labels = target.astype("int64")
-    if labels.device != "cpu":
-        return x, labels, axis, True
-    low, high = (int(labels.data.min()), int(labels.data.max())) if labels.size else (0, 0)
+    low, high = extremes(target)
     if low < 0 or high >= classes:
-        bad = [y for y in labels.data.reshape(-1).tolist() if not 0 <= y < classes and y != ignore_index]
+        bad = [y for y in target.data.reshape(-1).tolist() if not 0 <= y < classes and y != ignore_index]
         if bad:
             remedy = "" if ignore_index is None else f"; label samples to be skipped with ignore_index={ignore_index}"
             known = f"input {x.shape} has {classes} classes, 0 to {classes - 1}"
             raise ValueError(f"{name}: label {bad[0]} is no class: {known}{remedy}")
-    maybe_ignored = ignore_index is not None and low <= ignore_index <= high
-    return x, labels if x.device == "cpu" else labels.to(x.device), axis, maybe_ignored
+    maybe_ignored = target.device != "cpu" or (ignore_index is not None and low <= ignore_index <= high)
+    y = target.astype("int64").to(x.device)
+    return _rows(x), y if y.ndim == 1 else y.reshape(-1), shape, maybe_ignored
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(N, C), (C,) or (N, C, d1, ...) as (n, C)."""
+    return x if x.ndim == 2 else ops.moveaxis(x, min(x.ndim - 1, 1), -1).reshape(-1, x.shape[min(x.ndim - 1, 1)])

@@ -8,14 +8,17 @@ import os
 import reprlib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any, NamedTuple, Self, TypeAlias
+from contextlib import nullcontext, suppress
+from typing import IO, Any, NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
 
 from .. import backend
-from ..tensor import Tensor, wrap
+from ..autograd import no_grad
+from ..tensor import Tensor
 
 File: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
+T = TypeVar("T")
 
 
 class Parameter(Tensor):
@@ -58,13 +61,12 @@ class Module:
 
     training: bool = True  # set by train() and eval()
     _buffers: tuple[str, ...] = ()  # names of the attributes that register_buffer made
+    _shown: tuple[str, ...] = ()  # names of the attributes that print() shows
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(vars(self).get(name), Parameter) and not (value is None or isinstance(value, Parameter)):
-            raise TypeError(
-                f"{type(self).__name__}.{name} is a Parameter and would be lost: assign nn.Parameter(...) or None, or "
-                "change its values in place under no_grad()"
-            )
+            remedy = "assign nn.Parameter(...) or None, or change its values in place under no_grad()"
+            raise TypeError(f"{type(self).__name__}.{name} is a Parameter and would be lost: {remedy}")
         super().__setattr__(name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -76,33 +78,12 @@ class Module:
 
     # -- what is in it ----------------------------------------------------------------------------
 
-    def _members(self) -> Iterator[tuple[str, Any]]:
-        """(name, x) of the Modules, Parameters and buffers held here, not those inside other Modules."""
-        for key, value in list(vars(self).items()):
-            for name, x in _flat(value, key):
-                if not isinstance(x, Tensor) or isinstance(x, Parameter) or name in self._buffers:
-                    yield name, x
-
-    def _walk(self, name: str, seen: set[int], once: bool) -> Iterator[tuple[str, Any]]:
-        """(name, x) of everything, depth first. once: shared ones under their first name only, else under all."""
-        seen.add(id(self))
-        yield name, self
-        for key, x in self._members():
-            if id(x) in seen:
-                continue
-            path = f"{name}.{key}" if name else key
-            if isinstance(x, Module):
-                yield from x._walk(path, seen, once)
-            else:
-                yield path, x
-                if once:
-                    seen.add(id(x))
-        if not once:
-            seen.remove(id(self))  # seen is then the way down to here: no module is inside itself
+    def _named(self, kind: type[T], once: bool = True, deep: bool = True) -> Iterator[tuple[str, T]]:
+        return ((name, x) for name, x in _walk(self, "", set(), once, deep) if isinstance(x, kind))
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of this module (its name is "") and of all inside it."""
-        return ((name, x) for name, x in self._walk("", set(), True) if isinstance(x, Module))
+        return self._named(Module)
 
     def modules(self) -> Iterator[Module]:
         """This module and all inside it."""
@@ -110,11 +91,7 @@ class Module:
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of the modules directly in this one."""
-        seen: set[int] = set()
-        for name, x in self._members():
-            if isinstance(x, Module) and id(x) not in seen:
-                seen.add(id(x))
-                yield name, x
+        return ((name, x) for name, x in self._named(Module, deep=False) if x is not self)
 
     def children(self) -> Iterator[Module]:
         """The modules directly in this one."""
@@ -122,11 +99,19 @@ class Module:
 
     def named_parameters(self, remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
         """(name, parameter) of all parameters; shared ones once, unless remove_duplicate=False."""
-        return ((name, x) for name, x in self._walk("", set(), remove_duplicate) if isinstance(x, Parameter))
+        return self._named(Parameter, remove_duplicate)
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters, each once: what an optimizer takes."""
         return (x for _, x in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """(name, tensor) of all buffers."""
+        return ((name, x) for name, x in self._named(Tensor) if not isinstance(x, Parameter))
+
+    def buffers(self) -> Iterator[Tensor]:
+        """All buffers, each once."""
+        return (x for _, x in self.named_buffers())
 
     def register_buffer(self, name: str, tensor: Tensor | None) -> None:
         """Keep a Tensor that moves and is saved with the model but is not learnt, as self.<name> (or None)."""
@@ -136,15 +121,6 @@ class Module:
             raise ValueError(f"register_buffer: {name!r} must be a new attribute's name on {type(self).__name__}")
         setattr(self, name, tensor)
         self._buffers = (*(b for b in self._buffers if b != name), name)
-
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """(name, tensor) of all buffers."""
-        everything = self._walk("", set(), True)
-        return ((name, x) for name, x in everything if isinstance(x, Tensor) and not isinstance(x, Parameter))
-
-    def buffers(self) -> Iterator[Tensor]:
-        """All buffers, each once."""
-        return (x for _, x in self.named_buffers())
 
     # -- changing all of it -----------------------------------------------------------------------
 
@@ -193,33 +169,28 @@ class Module:
         return self.to(f"cuda:{index}")
 
     def _move(self, target: Any) -> None:
-        moving = isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda")
-        if not moving and _kind(target) != "f":
+        moving = known = isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda")
+        with suppress(TypeError):
+            known = moving or backend.check_dtype(target).kind == "f"
+        if not known:
             raise TypeError(f"to() takes a device ('cpu', 'cuda', 'cuda:1') or a floating dtype, not {target!r}")
-
-        def changed(array: backend.Array) -> backend.Array:
-            if moving:
-                return backend.put(array, target)
-            with backend.on(array):
-                return array.astype(target, copy=False)
-
-        for tensor in (x for _, x in self._walk("", set(), True) if isinstance(x, Tensor)):
+        for _, tensor in self._named(Tensor):
             if moving or tensor.dtype.kind == "f":
-                before, tensor.data = tensor.data, changed(tensor.data)
-                tensor._version[0] += tensor.data is not before  # a graph recorded before must not meet the new array
+                moved = tensor.detach().to(target).data
+                if moved is not tensor.data:
+                    tensor._replace(moved)
                 if tensor.grad is not None:
-                    tensor.grad = wrap(changed(tensor.grad.data))
+                    tensor.grad = tensor.grad.detach().to(target)
 
     # -- saving and loading -----------------------------------------------------------------------
 
     def _state(self) -> dict[str, Tensor]:
         """Parameters and buffers by name; a shared one under each of its names, as in PyTorch."""
         state: dict[str, Tensor] = {}
-        for name, x in self._walk("", set(), False):
-            if isinstance(x, Tensor):
-                if name in state:
-                    raise ValueError(f"{type(self).__name__} has two tensors named {name!r}: rename a key or attribute")
-                state[name] = x
+        for name, x in self._named(Tensor, once=False):
+            if name in state:
+                raise ValueError(f"{type(self).__name__} has two tensors named {name!r}: rename a key or attribute")
+            state[name] = x
         return state
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -237,54 +208,57 @@ class Module:
             raise TypeError(f"load_state_dict takes a dict of names and arrays, not {type(state).__name__}")
         own = self._state()
         keys = LoadedKeys([k for k in own if k not in state], [k for k in state if k not in own])
-        problems = []
-        if strict:
-            problems += [f"missing: {k!r} {own[k].shape}" for k in keys.missing_keys]
-            problems += [f"unexpected: {k!r}" for k in keys.unexpected_keys]
-        fresh: dict[str, Any] = {}
+        problems = [f"missing: {k!r} {own[k].shape}" for k in keys.missing_keys if strict]
+        problems += [f"unexpected: {k!r}" for k in keys.unexpected_keys if strict]
+        fresh: dict[str, Tensor] = {}  # copies, as a source may be part of this model
         for name in (k for k in own if k in state):
-            value = _values(state[name])
-            if value is None:
-                problems.append(f"no numbers: {name!r} is {type(state[name]).__name__}")
-            elif value.shape != own[name].shape:
-                problems.append(f"shape: {name!r} is {own[name].shape} in the model, {value.shape} in the state")
-            else:
-                with backend.on(value):  # a copy, lest a source that is part of this model changes meanwhile
-                    value = value.astype(own[name].dtype)
-                fresh[name] = backend.put(value, own[name].device)
+            value, mine = state[name], own[name]
+            if hasattr(value, "detach"):  # a Tensor, or PyTorch's
+                value = value.detach() if isinstance(value, Tensor) else value.detach().cpu()
+            try:
+                fresh[name] = Tensor(value, mine.dtype, mine.device)
+            except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+                problems.append(f"no numbers for it: {name!r} is {type(value).__name__} ({error})")
+                continue
+            if fresh[name].shape != mine.shape:
+                problems.append(f"shape: {name!r} is {mine.shape} in the model, {fresh[name].shape} in the state")
         if problems:
             remedy = "load a state of the same architecture, or say strict=False to skip missing and unexpected names"
             raise ValueError("\n  ".join([f"{type(self).__name__} can't load this state ({remedy}):", *problems]))
-        for name, value in fresh.items():
-            with backend.on(value):
-                own[name].data[...] = value
-            own[name]._version[0] += 1
+        with no_grad():
+            for name, tensor in fresh.items():
+                own[name][...] = tensor
         return keys
 
     def save(self, file: File) -> None:
         """Write the state_dict to a path or a binary file, in NumPy's .npz format: np.load(file) reads it."""
-        state = self.state_dict()
-        if not isinstance(file, (str, os.PathLike)):
-            _write_npz(file, state)
-            return
-        part = f"{os.fspath(file)}.part"  # a save that is interrupted leaves the old file whole
-        with open(part, "wb") as stream:
-            _write_npz(stream, state)
-        os.replace(part, file)
+        state, path = self.state_dict(), file if isinstance(file, (str, os.PathLike)) else None
+        part = f"{path}.part"  # a save that is interrupted leaves the old file whole
+        with open(part, "wb") if path else nullcontext(file) as stream, zipfile.ZipFile(stream, "w") as archive:
+            for name, array in state.items():  # what np.savez writes, but for any name: its own arguments' names, too
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, array, allow_pickle=False)
+        if path:
+            os.replace(part, path)
 
     def load(self, file: File, strict: bool = True) -> LoadedKeys:
         """load_state_dict() from a file that save() wrote. Nothing in the file is executed. Raises
         FileNotFoundError, or ValueError if it is no such file or is damaged."""
-        if not isinstance(file, (str, os.PathLike)):
-            return self.load_state_dict(_read_npz(file), strict)
-        with open(file, "rb") as stream:
-            return self.load_state_dict(_read_npz(stream), strict)
+        with open(file, "rb") if isinstance(file, (str, os.PathLike)) else nullcontext(file) as stream:
+            try:
+                with np.load(stream, allow_pickle=False) as archive:
+                    state = {name: archive[name] for name in archive.files}
+            except (OSError, MemoryError):
+                raise
+            except Exception as error:  # whatever a damaged file makes zipfile and NumPy say
+                raise ValueError(f"'{file}' is no file of arrays written by Module.save(), or is damaged") from error
+        return self.load_state_dict(state, strict)
 
     # -- printing ---------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
         """What print() shows between the parentheses: a layer's settings."""
-        return ""
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._shown)
 
     @reprlib.recursive_repr()
     def __repr__(self) -> str:
@@ -294,61 +268,27 @@ class Module:
         frozen = f", {total - trained:,} of them frozen" if trained < total else ""
         note = f"  # {total:,} parameter{'s'[: total != 1]}{frozen}" if total else ""
         lines = [f"  ({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
-        extra = self.extra_repr()
-        if not lines:
-            return f"{type(self).__name__}({extra}){note}"
-        return "\n".join([f"{type(self).__name__}({extra}", *lines, f"){note}"])
+        head = f"{type(self).__name__}({self.extra_repr()}"
+        return "\n".join([head, *lines, f"){note}"]) if lines else f"{head}){note}"
 
 
-def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """(name, x) of the Modules and Tensors in an attribute's value, through lists, tuples and dicts."""
-    if isinstance(value, (Module, Tensor)):
-        yield name, value
-    elif isinstance(value, (list, tuple)):
-        for k, x in enumerate(value):
-            yield from _flat(x, f"{name}.{k}")
-    elif isinstance(value, dict):
-        for k, x in list(value.items()):
-            yield from _flat(x, f"{name}.{k}")
-    elif isinstance(value, (set, frozenset)) and any(isinstance(x, (Module, Parameter)) for x in value):
+def _walk(x: Any, name: str, seen: set[int], once: bool, deep: bool) -> Iterator[tuple[str, Any]]:
+    """(name, y) of all Modules, Parameters and buffers y in x, itself the first, through lists, tuples and dicts.
+    once: shared ones under their first name only, else under all. deep: also what is in the modules in x."""
+    held: Mapping[Any, Any] = {}
+    if isinstance(x, (Module, Tensor)):
+        if id(x) in seen:
+            return
+        seen.add(id(x))
+        yield name, x
+        if isinstance(x, Module) and (deep or name == ""):
+            held = vars(x)
+    elif isinstance(x, (list, tuple, dict)):
+        held = x if isinstance(x, dict) else dict(enumerate(x))
+    elif isinstance(x, (set, frozenset)) and any(isinstance(y, (Module, Parameter)) for y in x):
         raise TypeError(f"attribute {name!r} is a set, which has no fixed order: keep modules and parameters in a list")
-
-
-def _kind(dtype: Any) -> str:
-    """ "f", "i", "u", "b" ... of a dtype; "" if it is none."""
-    try:
-        return str(np.dtype(dtype).kind)
-    except TypeError:
-        return ""
-
-
-def _values(x: Any) -> backend.Array | None:
-    """The array of a Tensor, of anything of NumPy, CuPy or PyTorch, or of nested lists; None if it has no numbers."""
-    if isinstance(x, Tensor):
-        return x.data
-    if hasattr(x, "detach"):  # PyTorch's
-        x = x.detach().cpu()
-    try:
-        array = x if hasattr(x, "__cuda_array_interface__") else np.asarray(x)
-        return array if array.dtype.kind in "fiub" else None
-    except (TypeError, ValueError, RuntimeError):
-        return None
-
-
-def _read_npz(stream: IO[bytes]) -> dict[str, np.ndarray]:
-    try:
-        with np.load(stream, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # whatever a damaged file makes zipfile and NumPy say
-        name = getattr(stream, "name", "this")
-        raise ValueError(f"{name!r} is no file of arrays written by Module.save(), or is damaged") from error
-
-
-def _write_npz(stream: IO[bytes], state: dict[str, np.ndarray]) -> None:
-    """What np.savez writes, but for any name: its own arguments' names, too."""
-    with zipfile.ZipFile(stream, "w") as archive:
-        for name, array in state.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, array, allow_pickle=False)
+    for key, y in list(held.items()):
+        if not isinstance(y, Tensor) or isinstance(y, Parameter) or key in getattr(x, "_buffers", ()):
+            yield from _walk(y, f"{name}.{key}" if name else key, seen, once, deep)
+    if not once:
+        seen.discard(id(x))  # seen is then the way down to here: no module is inside itself

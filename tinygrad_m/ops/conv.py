@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from .. import autograd
 from ..autograd import Operand
 from ..backend import Array
 from ..operation import composed, op
 from .elementwise import XP
+from .shape import reshape
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -194,26 +197,9 @@ def _max_gather(xp: XP, g: Operand, x: Operand, top: Operand, windows: Any = Non
 
 @composed
 def avg_pool2d(x: Operand, kernel: Pair = (2, 2), stride: Pair = (2, 2), padding: Pair = (0, 0)) -> Tensor:
-    """The mean of each window, (N, C, H, W) -> (N, C, oh, ow); padding counts as zeros."""
-    return _avg_pool(x, windows=Windows(kernel, stride, padding))
-
-
-@op(x=lambda g, shape, windows: _avg_scatter(g, size=shape, windows=windows))
-def _avg_pool(xp: XP, x: Operand, windows: Any = None) -> Array:
-    oh, ow = windows.out_size(x.shape)
-    image = windows.pad(xp, x)
-    total = xp.zeros((x.shape[1], x.shape[0], oh, ow), x.dtype)
-    for _, _, place in windows.places(oh, ow):
-        total += image[place]
-    total *= 1.0 / (windows.kernel[0] * windows.kernel[1])
-    return total.transpose(1, 0, 2, 3)
-
-
-@op(g=lambda grad, windows: _avg_pool(grad, windows=windows))
-def _avg_scatter(xp: XP, g: Operand, size: Any = None, windows: Any = None) -> Array:
-    """The transpose of _avg_pool: each output's share to all places of its window."""
-    image = windows.blank(xp, size, g.dtype)
-    share = g.transpose(1, 0, 2, 3) * (1.0 / (windows.kernel[0] * windows.kernel[1]))
-    for _, _, place in windows.places(*g.shape[2:]):
-        image[place] += share
-    return windows.inner(image)
+    """The mean of each window, (N, C, H, W) -> (N, C, oh, ow); padding counts as zeros. A convolution of each
+    channel with a constant."""
+    n, c, *image = x.shape
+    mean = autograd.TensorType(np.full((1, 1, *kernel), 1.0 / (kernel[0] * kernel[1]), x.dtype), device=x.device)
+    out = conv2d(reshape(x, (n * c, 1, *image)), mean, None, stride, padding)
+    return reshape(out, (n, c, *out.shape[2:]))

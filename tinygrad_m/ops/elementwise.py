@@ -47,17 +47,17 @@ def ufunc(name: str, doc: str, cast: str = "float", np: str = "", **rules: Rule 
 def _pow_base(g: Any, a: Any, b: Any) -> Any:
     if isinstance(b, (int, float)):
         return g * 0.0 if b == 0 else g * a * 2.0 if b == 2 else g * (b * a ** (b - 1))
-    return g * (b * a ** (where(b == 0, 1.0, b) - 1.0))  # the slope of a^0 is 0, also at a = 0
+    return g * (b * a ** (_where((a == 0) & (b == 0), 1.0, b) - 1.0))  # the slope of a^0 is 0, also at a = 0
 
 
 def _pow_exponent(g: Any, out: Any, a: Any) -> Any:
     if isinstance(a, (int, float)):
         return g * out * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan)
-    return g * out * log(where(a == 0, 1.0, a))  # 0^b does not change with b
+    return g * out * log(_where(a == 0, 1.0, a))  # 0^b does not change with b
 
 
 def _larger_share(g: Any, mine: Any, other: Any) -> Any:
-    return g * (mine > other) + g * (mine == other) * 0.5
+    return _where(mine > other, g, _where(mine == other, g * 0.5, 0.0))
 
 
 # fmt: off
@@ -126,22 +126,23 @@ def erf(xp: XP, x: Operand) -> Array:
 @op(cast="float", x=lambda g, out: g * out * (1.0 - out))
 def sigmoid(xp: XP, x: Operand) -> Array:
     """1 / (1 + e^-x), written as exp(-log(1 + e^-x)): no overflow, and exact in the tail."""
-    return xp.exp(-xp.logaddexp(-x, x.dtype.type(0)))
+    e = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, 1, e) / (1 + e)
 
 
-@op(x=lambda g, out: g * (out > 0))
+@op(x=lambda g, out: _where(out <= 0, 0.0, g))  # not g * (out > 0): 0 * inf is nan
 def relu(xp: XP, x: Operand) -> Array:
     """max(x, 0); its slope at 0 is 0."""
     return xp.maximum(x, 0)
 
 
-@op(cast="float", x=lambda g, x, negative_slope: where(x > 0, g, g * negative_slope))
+@op(cast="float", x=lambda g, x, negative_slope: _where(x > 0, g, g * negative_slope))
 def leaky_relu(xp: XP, x: Operand, negative_slope: float = 0.01) -> Array:
     """x where x > 0, else negative_slope * x."""
     return xp.where(x > 0, x, x * negative_slope)
 
 
-@op(cast="float", x=lambda g, x, alpha: where(x > 0, g, g * alpha * exp(minimum(x, 0.0))))
+@op(cast="float", x=lambda g, x, alpha: _where(x > 0, g, g * alpha * exp(minimum(x, 0.0))))
 def elu(xp: XP, x: Operand, alpha: float = 1.0) -> Array:
     """x where x > 0, else alpha * (e^x - 1) (Clevert et al., 2015)."""
     return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
@@ -150,7 +151,7 @@ def elu(xp: XP, x: Operand, alpha: float = 1.0) -> Array:
 @op(cast="float", x=lambda g, x: g * sigmoid(x))
 def softplus(xp: XP, x: Operand) -> Array:
     """log(1 + e^x), without overflow."""
-    return xp.logaddexp(x, x.dtype.type(0))
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
 @composed
@@ -173,8 +174,8 @@ def gelu(x: Operand, approximate: str = "none") -> Tensor:
 
 def _clip_slope(g: Any, x: Any, min: float | None, max: float | None) -> Any:
     if min is not None:
-        g = g * (x >= min)
-    return g if max is None else g * (x <= max)
+        g = _where(x >= min, g, 0.0)
+    return g if max is None else _where(x <= max, g, 0.0)
 
 
 @op(x=_clip_slope)
@@ -194,9 +195,16 @@ def clip(x: Operand, min: Operand = None, max: Operand = None) -> Tensor:
     return x if max is None else minimum(x, max)
 
 
-@op(a=lambda g, condition: where(condition, g, 0.0), b=lambda g, condition: where(condition, 0.0, g))
-def where(xp: XP, condition: Operand, a: Operand, b: Operand) -> Array:
-    """a where condition is true, else b."""
+@op(a=lambda g, condition: _where(condition, g, 0.0), b=lambda g, condition: _where(condition, 0.0, g))
+def _where(xp: XP, condition: Operand, a: Operand, b: Operand) -> Array:
     if not hasattr(a, "dtype") and not hasattr(b, "dtype") and float in (type(a), type(b)):
         a = xp.asarray(a, dtype="float32")  # two numbers: as when a Tensor is made of them
     return xp.where(condition if hasattr(condition, "dtype") else xp.asarray(bool(condition)), a, b)
+
+
+@composed
+def where(condition: Operand, x1: Operand, x2: Operand) -> Tensor:
+    """x1 where condition is true (not zero), else x2."""
+    if not isinstance(condition, bool) and getattr(condition, "dtype", None) != "bool":
+        condition = not_equal(condition, 0)
+    return _where(condition, x1, x2)

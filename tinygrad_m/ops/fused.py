@@ -10,7 +10,7 @@ import numpy as np
 from ..autograd import Operand
 from ..backend import Array
 from ..operation import op
-from .elementwise import XP
+from .elementwise import XP, where
 from .reduce import softmax
 
 __all__ = [
@@ -37,16 +37,18 @@ def linear(xp: XP, x: Operand, weight: Operand, bias: Operand) -> Array:
 
 @op(cast=None)
 def one_hot(xp: XP, labels: Operand, classes: int = 1, dtype: Any = np.float32) -> Array:
-    """(N,) integers -> (N, classes): 1 at the label, 0 elsewhere. Labels out of range give a row of zeros."""
-    return (labels[:, None] == xp.arange(classes)).astype(dtype)
+    """(N,) integers -> (N, classes): 1 at the label, 0 elsewhere; a label out of range gives a row of nan."""
+    hot = (labels[:, None] == xp.arange(classes)).astype(dtype)
+    return xp.where(((labels >= 0) & (labels < classes))[:, None], hot, hot.dtype.type(np.nan))
 
 
-@op(
-    cast=None,
-    logits=lambda g, logits, labels: (
-        g[:, None] * (softmax(logits, axis=-1) - one_hot(labels, classes=logits.shape[-1], dtype=logits.dtype))
-    ),
-)
+def _logits_slope(g: Any, logits: Any, labels: Any) -> Any:
+    hot = one_hot(labels, classes=logits.shape[-1], dtype=logits.dtype)
+    g = g[:, None]
+    return where(g == 0, 0.0, g * (softmax(logits, axis=-1) - hot))  # an ignored label may be out of range
+
+
+@op(cast=None, logits=_logits_slope)
 def softmax_cross_entropy(xp: XP, logits: Operand, labels: Operand) -> Array:
     """-log_softmax(logits)[n, labels[n]]: logits (N, C), labels (N,) integers -> (N,). A label out of range
     gives nan: no wrong loss, and no wait for the device to look."""

@@ -36,6 +36,8 @@ def _matmul_right(g: Any, a: Any, shape: tuple[int, ...]) -> Any:
         return a[:, None] * g[..., None, :] if len(shape) > 1 else g * a
     if len(shape) == 1:
         return (a.swapaxes(-1, -2) @ g[..., None])[..., 0]
+    if len(shape) == 2:  # one matrix for the whole batch: one product, not one for each to be summed after
+        return a.reshape(-1, a.shape[-1]).T @ g.reshape(-1, g.shape[-1])
     return a.swapaxes(-1, -2) @ g
 
 

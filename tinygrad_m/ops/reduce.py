@@ -4,6 +4,7 @@ for all, `keepdims` keeps the reduced axes at size 1, as in NumPy. Read shape.py
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from math import prod as product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -51,17 +52,32 @@ def spread(x: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
     return broadcast_to(x, shape=shape)
 
 
-@op(x=lambda g, shape, axis, keepdims: spread(g, shape, axis, keepdims))
-def sum(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Sum; integers and bools give int64."""
-    return xp.sum(x, axis=axis, keepdims=keepdims)
+def reduction(name: str, doc: str, cast: str = "common", empty: bool = True, x: Any = None) -> Callable[..., Tensor]:
+    """The operation that the array library calls `name`; ValueError for no elements unless `empty`."""
+
+    def forward(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
+        if not empty:
+            count(x.shape, axis)
+        return getattr(xp, name)(x, axis=axis, keepdims=keepdims)
+
+    forward.__name__, forward.__doc__, forward.__module__ = name, doc, __name__
+    return op(cast=cast, x=x)(forward)
 
 
-@op(cast="float", x=lambda g, shape, axis, keepdims: spread(g * (1.0 / count(shape, axis)), shape, axis, keepdims))
-def mean(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Arithmetic mean; of integers as float32. ValueError for nothing: 0/0."""
-    count(x.shape, axis)
-    return xp.mean(x, axis=axis, keepdims=keepdims)
+sum = reduction(
+    "sum", "Sum; integers and bools give int64.", x=lambda g, shape, axis, keepdims: spread(g, shape, axis, keepdims)
+)
+mean = reduction(
+    "mean",
+    "Arithmetic mean; of integers as float32. ValueError for nothing: 0/0.",
+    "float",
+    empty=False,
+    x=lambda g, shape, axis, keepdims: spread(g * (1.0 / count(shape, axis)), shape, axis, keepdims),
+)
+argmax = reduction("argmax", "Index (int64) of the first largest element; into the flattened tensor if axis is None.")
+argmin = reduction("argmin", "Index (int64) of the first smallest element; into the flattened tensor if axis is None.")
+all = reduction("all", "Whether all elements are true (not zero).")
+any = reduction("any", "Whether any element is true (not zero).")
 
 
 @op(x=lambda g: (tril(g, k=-1) + triu(g, k=1)).sum(axis=-2))
@@ -84,10 +100,7 @@ def _prod_slope(g: Any, out: Any, x: Any, shape: tuple[int, ...], axis: Axis, ke
     return g * others.transpose(tuple(sorted(range(len(shape)), key=order.__getitem__)))
 
 
-@op(x=_prod_slope)
-def prod(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Product; its derivatives are right where elements are zero, too."""
-    return xp.prod(x, axis=axis, keepdims=keepdims)
+prod = reduction("prod", "Product; its derivatives are right where elements are zero, too.", x=_prod_slope)
 
 
 def _extreme_slope(g: Any, out: Any, x: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
@@ -95,42 +108,10 @@ def _extreme_slope(g: Any, out: Any, x: Any, shape: tuple[int, ...], axis: Axis,
     return spread(g, shape, axis, keepdims) * (hit / hit.sum(axis=axis, keepdims=True))
 
 
-@op(x=_extreme_slope)
-def max(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Largest element; equal ones share the gradient (as torch.amax)."""
-    count(x.shape, axis)
-    return xp.max(x, axis=axis, keepdims=keepdims)
-
-
-@op(x=_extreme_slope)
-def min(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Smallest element; equal ones share the gradient (as torch.amin)."""
-    count(x.shape, axis)
-    return xp.min(x, axis=axis, keepdims=keepdims)
-
-
-@op()
-def argmax(xp: XP, x: Operand, axis: int | None = None, keepdims: bool = False) -> Array:
-    """Index (int64) of the first largest element; into the flattened tensor if axis is None."""
-    return xp.argmax(x, axis=axis, keepdims=keepdims)
-
-
-@op()
-def argmin(xp: XP, x: Operand, axis: int | None = None, keepdims: bool = False) -> Array:
-    """Index (int64) of the first smallest element; into the flattened tensor if axis is None."""
-    return xp.argmin(x, axis=axis, keepdims=keepdims)
-
-
-@op()
-def all(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Whether all elements are true (not zero)."""
-    return xp.all(x, axis=axis, keepdims=keepdims)
-
-
-@op()
-def any(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Whether any element is true (not zero)."""
-    return xp.any(x, axis=axis, keepdims=keepdims)
+max = reduction("max", "Largest element; equal ones share the gradient (as torch.amax).", empty=False, x=_extreme_slope)
+min = reduction(
+    "min", "Smallest element; equal ones share the gradient (as torch.amin).", empty=False, x=_extreme_slope
+)
 
 
 @composed
@@ -190,7 +171,8 @@ def logsumexp(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> 
 def softmax(xp: XP, x: Operand, axis: int = -1) -> Array:
     """e^x / sum(e^x) along an axis, computed from x - max: no overflow."""
     e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
-    return xp.divide(e, xp.sum(e, axis=axis, keepdims=True), out=e)
+    e /= xp.sum(e, axis=axis, keepdims=True)
+    return e
 
 
 @op(cast="float", x=lambda g, out, axis: g - exp(out) * g.sum(axis=axis, keepdims=True))

@@ -94,12 +94,7 @@ def swapaxes(x: Operand, axis1: int, axis2: int) -> Tensor:
 @composed
 def moveaxis(x: Operand, source: Any, destination: Any) -> Tensor:
     """Axis `source` moved to place `destination` (ints or tuples), the others in their order."""
-    place = np.moveaxis(np.empty((0,) * len(x.shape)), source, destination)  # let NumPy check the arguments
-    src, dst = np.atleast_1d(source) % place.ndim, np.atleast_1d(destination) % place.ndim
-    order = [k for k in range(place.ndim) if k not in src]
-    for d, s in sorted(zip(dst.tolist(), src.tolist(), strict=True)):
-        order.insert(d, s)
-    return _permute(x, axes=tuple(order))
+    return _permute(x, axes=np.moveaxis(np.empty(range(len(x.shape))), source, destination).shape)  # sizes 0, 1, 2 ...
 
 
 @op(cast=None, x=lambda g, shape: g.reshape(shape))
@@ -233,14 +228,14 @@ def triu(xp: XP, x: Operand, k: int = 0) -> Array:
 
 @op(cast=None, x=lambda g: g)  # the engine casts a gradient to its argument's dtype
 def _astype(xp: XP, x: Operand, dtype: Any = None) -> Array:
-    return x.astype(dtype)
+    return backend.cast(x, dtype) if isinstance(x, np.ndarray) else x.astype(dtype)
 
 
 @composed
 def astype(x: Operand, dtype: Any) -> Tensor:
     """In another dtype; integers and bools carry no gradient."""
     wanted = backend.check_dtype(dtype)
-    return x if x.dtype == wanted else _astype(x, dtype=wanted)
+    return clone(x) if x.dtype == wanted else _astype(x, dtype=wanted)
 
 
 @op(cast=None, x=lambda g: g)

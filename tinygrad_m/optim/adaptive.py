@@ -4,14 +4,14 @@ In the formulas w is a parameter, g its gradient, t = 1, 2, ... the step, and <-
 
 from __future__ import annotations
 
+from itertools import count
 from math import sqrt
 from typing import Any, TypeAlias
 
 from ..backend import Array
-from .optimizer import Optimizer, Params, State, buffer
+from .optimizer import Optimizer, Params, State, buffer, require
 
 Betas: TypeAlias = tuple[float, float]
-Coefficients: TypeAlias = tuple[float, float, float]
 
 
 class Adagrad(Optimizer):
@@ -21,22 +21,17 @@ class Adagrad(Optimizer):
     s <- s + g^2                                         s starts at initial_accumulator_value
     w <- w - lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps)"""
 
-    def __init__(
-        self, params: Params, lr: float = 1e-2, lr_decay: float = 0.0, weight_decay: float = 0.0,
-        initial_accumulator_value: float = 0.0, eps: float = 1e-10, *, maximize: bool = False,
-    ) -> None:  # fmt: skip
+    def __init__(self, params: Params, lr: float = 1e-2, lr_decay: float = 0.0,
+                 weight_decay: float = 0.0, initial_accumulator_value: float = 0.0, eps: float = 1e-10,
+                 *, maximize: bool = False) -> None:  # fmt: skip
         start = {"initial_accumulator_value": initial_accumulator_value, "maximize": maximize}
         super().__init__(params, {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "eps": eps, **start})
 
-    def update(
-        self, xp: Any, w: Array, g: Array, state: State,
-        lr: float, lr_decay: float, weight_decay: float, eps: float, initial_accumulator_value: float,
-    ) -> None:  # fmt: skip
+    def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, lr_decay: float,
+               weight_decay: float, eps: float, initial_accumulator_value: float) -> None:  # fmt: skip
         if weight_decay:
             g = g + weight_decay * w
-        if "sum" not in state:
-            state["sum"] = xp.full_like(w, initial_accumulator_value)
-        s = state["sum"]
+        s = buffer(xp, state, "sum", w, initial_accumulator_value)
         s += g * g
         w -= lr / (1 + (state["step"] - 1) * lr_decay) * g / (xp.sqrt(s) + eps)
 
@@ -49,17 +44,13 @@ class Adam(Optimizer):
     s <- beta2 s + (1 - beta2) g^2                       amsgrad: the largest s so far (arXiv 1904.09237)
     w <- w - lr m / (1 - beta1^t) / (sqrt(s / (1 - beta2^t)) + eps)"""
 
-    def __init__(
-        self, params: Params, lr: float = 1e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,
-        weight_decay: float = 0.0, amsgrad: bool = False, *, maximize: bool = False,
-    ) -> None:  # fmt: skip
+    def __init__(self, params: Params, lr: float = 1e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0.0, amsgrad: bool = False, *, maximize: bool = False) -> None:  # fmt: skip
         settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**settings, "amsgrad": amsgrad, "maximize": maximize})
 
-    def update(
-        self, xp: Any, w: Array, g: Array, state: State,
-        lr: float, betas: Betas, eps: float, weight_decay: float, amsgrad: bool,
-    ) -> None:  # fmt: skip
+    def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, betas: Betas, eps: float,
+               weight_decay: float, amsgrad: bool) -> None:  # fmt: skip
         if weight_decay:
             g = g + weight_decay * w
         (beta1, beta2), t = betas, state["step"]
@@ -79,16 +70,12 @@ class AdamW(Adam):
 
     w <- w - lr weight_decay w,    then Adam's step without weight decay"""
 
-    def __init__(
-        self, params: Params, lr: float = 1e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,
-        weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False,
-    ) -> None:  # fmt: skip
+    def __init__(self, params: Params, lr: float = 1e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False) -> None:  # fmt: skip
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
-    def update(
-        self, xp: Any, w: Array, g: Array, state: State,
-        lr: float, betas: Betas, eps: float, weight_decay: float, amsgrad: bool,
-    ) -> None:  # fmt: skip
+    def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, betas: Betas, eps: float,
+               weight_decay: float, amsgrad: bool) -> None:  # fmt: skip
         w *= 1 - lr * weight_decay
         super().update(xp, w, g, state, lr, betas, eps, 0.0, amsgrad)
 
@@ -102,15 +89,11 @@ class Lion(Optimizer):
 
     Take an lr 3 to 10 times smaller, and a weight decay as much larger, than AdamW's."""
 
-    def __init__(
-        self, params: Params, lr: float = 1e-4, betas: Betas = (0.9, 0.99), weight_decay: float = 0.0,
-        *, maximize: bool = False,
-    ) -> None:  # fmt: skip
+    def __init__(self, params: Params, lr: float = 1e-4, betas: Betas = (0.9, 0.99), weight_decay: float = 0.0,
+                 *, maximize: bool = False) -> None:  # fmt: skip
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize})
 
-    def update(
-        self, xp: Any, w: Array, g: Array, state: State, lr: float, betas: Betas, weight_decay: float
-    ) -> None:
+    def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, betas: Betas, weight_decay: float) -> None:
         beta1, beta2 = betas
         m = buffer(xp, state, "exp_avg", w)
         u = xp.sign(beta1 * m + (1 - beta1) * g)
@@ -134,30 +117,23 @@ class Muon(Optimizer):
     which NumPy lacks; here it is done in the parameter's own dtype, so results agree to bfloat16's two digits.
     Raises ValueError for a parameter that is not 2-D."""
 
-    def __init__(
-        self, params: Params, lr: float = 1e-3, weight_decay: float = 0.1, momentum: float = 0.95,
-        nesterov: bool = True, ns_coefficients: Coefficients = (3.4445, -4.7750, 2.0315), eps: float = 1e-7,
-        ns_steps: int = 5, adjust_lr_fn: str | None = None,
-    ) -> None:  # fmt: skip
-        settings = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov}
-        series = {"ns_coefficients": ns_coefficients, "eps": eps, "ns_steps": ns_steps}
-        super().__init__(params, {**settings, **series, "adjust_lr_fn": adjust_lr_fn})
+    def __init__(self, params: Params, lr: float = 1e-3, weight_decay: float = 0.1, momentum: float = 0.95,
+                 nesterov: bool = True, ns_coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315),
+                 eps: float = 1e-7, ns_steps: int = 5, adjust_lr_fn: str | None = None) -> None:  # fmt: skip
+        settings = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "nesterov": nesterov, "eps": eps}
+        series = {"ns_coefficients": ns_coefficients, "ns_steps": ns_steps, "adjust_lr_fn": adjust_lr_fn}
+        super().__init__(params, {**settings, **series})
 
     def check(self, group: dict[str, Any]) -> None:
-        steps, momentum = group["ns_steps"], group["momentum"]
-        if not isinstance(steps, int) or not 0 < steps < 100:
-            raise ValueError(f"Muon: ns_steps must be an int from 1 to 99, got {steps!r}")
-        if momentum > 1:
-            raise ValueError(f"Muon: momentum weighs an average, so it must be in [0, 1], got {momentum}")
-        for k, p in enumerate(group["params"]):
-            if p.ndim != 2:
-                what = f"parameter {group['param_names'][k]!r}" if "param_names" in group else f"parameter {k}"
-                raise ValueError(f"Muon is for 2-D weights, {what} has shape {p.shape}: give it to AdamW, for instance")
+        n, momentum = group["ns_steps"], group["momentum"]
+        require(self, isinstance(n, int) and 0 < n < 100, f"ns_steps must be an int from 1 to 99, got {n!r}")
+        require(self, momentum <= 1, f"momentum weighs an average, so it must be in [0, 1], got {momentum}")
+        for name, p in zip(group.get("param_names", count()), group["params"]):
+            require(self, p.ndim == 2, f"for 2-D weights; parameter {name!r} has shape {p.shape}: give it to AdamW")
 
-    def update(
-        self, xp: Any, w: Array, g: Array, state: State, lr: float, weight_decay: float, momentum: float,
-        nesterov: bool, ns_coefficients: Coefficients, eps: float, ns_steps: int, adjust_lr_fn: str | None,
-    ) -> None:  # fmt: skip
+    def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, weight_decay: float, momentum: float,
+               nesterov: bool, ns_coefficients: tuple[float, float, float], eps: float, ns_steps: int,
+               adjust_lr_fn: str | None) -> None:  # fmt: skip
         m = buffer(xp, state, "momentum_buffer", w)
         m *= momentum
         m += (1 - momentum) * g
@@ -168,7 +144,7 @@ class Muon(Optimizer):
         w -= lr * scale * orthogonalize(xp, u, ns_coefficients, eps, ns_steps)
 
 
-def orthogonalize(xp: Any, g: Array, coefficients: Coefficients, eps: float, steps: int) -> Array:
+def orthogonalize(xp: Any, g: Array, coefficients: tuple[float, float, float], eps: float, steps: int) -> Array:
     """The 2-D array g = U S V' with its singular values S brought near to 1, by Newton and Schulz' iteration:
 
         x <- g / max(|g|, eps)                               all singular values are at most 1 now

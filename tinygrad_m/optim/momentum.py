@@ -23,10 +23,8 @@ class SGD(Optimizer):
     whole velocity at once. (Sutskever's and Keras' v <- momentum v - lr g, w <- w + v keeps running at the old rate.)
     maximize: go up instead of down. Raises ValueError for nesterov without momentum or with dampening."""
 
-    def __init__(
-        self, params: Params, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
-        weight_decay: float = 0.0, nesterov: bool = False, *, maximize: bool = False,
-    ) -> None:  # fmt: skip
+    def __init__(self, params: Params, lr: float = 1e-3, momentum: float = 0.0, dampening: float = 0.0,
+                 weight_decay: float = 0.0, nesterov: bool = False, *, maximize: bool = False) -> None:  # fmt: skip
         settings = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
         super().__init__(params, {**settings, "nesterov": nesterov, "maximize": maximize})
 
@@ -35,10 +33,8 @@ class SGD(Optimizer):
         if group["nesterov"] and (momentum == 0 or dampening != 0):
             raise ValueError(f"SGD: nesterov needs momentum > 0 and dampening = 0, got {momentum=} and {dampening=}")
 
-    def update(
-        self, xp: Any, w: Array, g: Array, state: State,
-        lr: float, momentum: float, dampening: float, weight_decay: float, nesterov: bool,
-    ) -> None:  # fmt: skip
+    def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, momentum: float,
+               dampening: float, weight_decay: float, nesterov: bool) -> None:  # fmt: skip
         if weight_decay:
             g = g + weight_decay * w
         if momentum:
@@ -65,17 +61,14 @@ class RMSprop(Optimizer):
     eps stands outside the root and lr outside b, as in PyTorch; TensorFlow and Keras put both inside. s starts at 0
     without correction, so the first step is lr / sqrt(1 - alpha), whatever the gradient's size: 10 lr by default."""
 
-    def __init__(
-        self, params: Params, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0.0,
-        momentum: float = 0.0, centered: bool = False, *, maximize: bool = False,
-    ) -> None:  # fmt: skip
+    def __init__(self, params: Params, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
+                 weight_decay: float = 0.0, momentum: float = 0.0, centered: bool = False,
+                 *, maximize: bool = False) -> None:  # fmt: skip
         settings = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
         super().__init__(params, {**settings, "centered": centered, "maximize": maximize})
 
-    def update(
-        self, xp: Any, w: Array, g: Array, state: State,
-        lr: float, alpha: float, eps: float, weight_decay: float, momentum: float, centered: bool,
-    ) -> None:  # fmt: skip
+    def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, alpha: float, eps: float,
+               weight_decay: float, momentum: float, centered: bool) -> None:  # fmt: skip
         if weight_decay:
             g = g + weight_decay * w
         s = buffer(xp, state, "square_avg", w)

@@ -50,9 +50,7 @@ class Optimizer:
         items = self._listed(params, "an iterable of tensors")
         for group in items if items and isinstance(items[0], dict) else [{"params": items}]:
             self.add_param_group(group)
-        if not any(group["params"] for group in self.param_groups):
-            me = type(self).__name__
-            raise ValueError(f"{me} got no parameters: if they came from a generator, was it used up before?")
+        require(self, any(g["params"] for g in self.param_groups), "got no parameters: was a generator used up before?")
 
     # -- for the algorithms -----------------------------------------------------------------------
 
@@ -75,10 +73,8 @@ class Optimizer:
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient. closure: computes the loss and its gradients first
         (zero_grad, loss, backward), and its loss is returned."""
-        loss = None
-        if closure is not None:
-            with enable_grad():
-                loss = closure()
+        with enable_grad():
+            loss = None if closure is None else closure()
         k = -1
         for group in self.param_groups:
             settings = self._settings(group)
@@ -87,13 +83,8 @@ class Optimizer:
                 k += 1
                 if p.grad is None:
                     continue
-                w, g = p.data, p.grad.data
-                if g.dtype != w.dtype or p.grad.device != p.device:
-                    me, got = type(self).__name__, f"{g.dtype} on {p.grad.device}"
-                    raise ValueError(f"{me}: the gradient of parameter {k} must have its dtype and device: it is {got}, "
-                                     f"the parameter {w.dtype} on {p.device}")  # fmt: skip
-                state = self.state.setdefault(k, {})
-                _follow(state, w)
+                w, g, state = p.data, p.grad.data, self.state.setdefault(k, {})
+                _follow(state, p.device)
                 state["step"] = state.get("step", 0) + 1
                 with backend.on(w), np.errstate(all="ignore"):  # nan and inf pass, as in PyTorch and on CUDA
                     self.update(backend.of(w).xp, w, -g if maximize else g, state, **settings)
@@ -102,60 +93,47 @@ class Optimizer:
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Add parameters, {"params": tensors, "lr": ...}; what the group does not set, it takes from defaults."""
-        me = type(self).__name__
         if not isinstance(group, dict) or "params" not in group:
-            raise TypeError(f"{me}: a parameter group is a dict with 'params', not {group!r}")
+            raise TypeError(f"{type(self).__name__}: a parameter group is a dict with 'params', not {group!r}")
         for key in group:
-            if key not in self.defaults and key not in ("params", "name", "initial_lr"):
-                allowed = ", ".join(self.defaults)
-                raise ValueError(f"{me}: unknown {key!r} in a parameter group, which may set {allowed}")
+            known = key in self.defaults or key in ("params", "name", "initial_lr")
+            require(self, known, f"unknown {key!r} in a parameter group, which may set {', '.join(self.defaults)}")
         pairs = self._pairs(group["params"])
-        fresh = {**group, "params": [p for _, p in pairs], **self._settings({**self.defaults, **group})}
+        fresh = {**self.defaults, **group}
+        fresh.update(self._settings(fresh), params=[p for _, p in pairs])
         if pairs and pairs[0][0] is not None:
             fresh["param_names"] = [name for name, _ in pairs]
         self.check(fresh)
         self.param_groups.append(fresh)
 
-    # -- saving -----------------------------------------------------------------------------------
-
     def state_dict(self) -> dict[str, Any]:
         """{"state": {position: {name: NumPy copy or number}}, "param_groups": [{settings, "params": positions}]}."""
         k = count()
         groups = [copy.deepcopy({**group, "params": [next(k) for _ in group["params"]]}) for group in self.param_groups]
-        state = {
-            k: {name: np.array(backend.to_numpy(v)) if _is_array(v) else v for name, v in one.items()}
-            for k, one in self.state.items()
-        }
+        state = {k: {name: np.array(backend.to_numpy(v)) if _is_array(v) else v for name, v in one.items()}
+                 for k, one in self.state.items()}  # fmt: skip
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what state_dict() gave. Arrays may be NumPy's, CuPy's or Tensors: they are copied to their
         parameter's device and dtype. If anything does not fit, ValueError says what, and nothing is changed."""
-        me = type(self).__name__
         if not isinstance(state_dict, dict) or not {"state", "param_groups"} <= set(state_dict):
-            raise ValueError(f"{me}: a state dict has 'state' and 'param_groups', this is {state_dict!r:.100}")
-        saved, own = state_dict["param_groups"], self.param_groups
-        if len(saved) != len(own):
-            raise ValueError(f"{me}: the state has {len(saved)} parameter groups, this optimizer {len(own)}")
+            raise ValueError(f"{type(self).__name__}: it needs 'state' and 'param_groups', got {state_dict!r:.99}")
+        saved, own, entries = state_dict["param_groups"], self.param_groups, state_dict["state"]
+        require(self, len(saved) == len(own), f"state has {len(saved)} parameter groups, this optimizer {len(own)}")
         groups: list[dict[str, Any]] = []
-        state: dict[int, State] = {}
-        k = 0
         for i, (old, new) in enumerate(zip(own, saved)):
-            where = f"{me}: group {i} of the state"
-            if len(new["params"]) != len(old["params"]):
-                raise ValueError(f"{where} has {len(new['params'])} parameters, this optimizer's {len(old['params'])}")
+            where, n, m = f"group {i} of the state", len(new["params"]), len(old["params"])
+            require(self, n == m, f"{where} has {n} parameters, this optimizer's {m}")
             for mine, theirs in zip(old.get("param_names", ()), new.get("param_names", ())):
-                if mine != theirs:
-                    raise ValueError(f"{where} has parameter {theirs!r} where this optimizer has {mine!r}")
+                require(self, mine == theirs, f"{where} has parameter {theirs!r} where this optimizer has {mine!r}")
             for name in self.defaults:
-                if name not in new:
-                    raise ValueError(f"{where} has no {name!r}, only {', '.join(new)}: was it another optimizer's?")
+                require(self, name in new, f"{where} has no {name!r}, only {', '.join(new)}: another optimizer's?")
             groups.append({**old, **copy.deepcopy(new), **self._settings(new), "params": old["params"]})
             self.check(groups[i])
-            for key, p in zip(new["params"], old["params"]):
-                if key in state_dict["state"]:
-                    state[k] = {name: self._restored(k, p, name, v) for name, v in state_dict["state"][key].items()}
-                k += 1
+        pairs = [pair for old, new in zip(own, saved) for pair in zip(new["params"], old["params"])]
+        state = {k: {name: self._restored(k, p, name, v) for name, v in entries[key].items()}
+                 for k, (key, p) in enumerate(pairs) if key in entries}  # fmt: skip
         for group, new in zip(own, groups):
             group.update(new)  # the same dicts: schedulers and users may hold them
         self.state = state
@@ -167,42 +145,33 @@ class Optimizer:
             lines.append(f"  group {i}: {len(group['params'])} parameters, {settings}")
         return "\n".join([*lines, ")"])
 
-    # -- helpers ----------------------------------------------------------------------------------
-
     def _settings(self, group: dict[str, Any]) -> dict[str, Any]:
         """A group's hyper-parameters, checked; as Python numbers, since NumPy's turn float32 weights into float64."""
-        me = type(self).__name__
-        return {name: checked(f"{me}: {name}", group[name], RANGES.get(name)) for name in self.defaults}
+        return {k: checked(f"{type(self).__name__}: {k}", group[k], RANGES.get(k)) for k in self.defaults}
 
     def _listed(self, params: Any, allowed: str) -> list[Any]:
         """`params` in order; a set has none that a state dict could rely on."""
-        me, kind = type(self).__name__, type(params).__name__
         if isinstance(params, (set, frozenset)):
-            raise TypeError(f"{me}: parameters in a set have no fixed order: use a list")
-        if isinstance(params, (Tensor, dict)) or not isinstance(params, Iterable):
-            raise TypeError(f"{me}: 'params' must be {allowed}, such as model.parameters() or [w, b], not a {kind}: "
-                            "put a single one into a list")  # fmt: skip
+            raise TypeError(f"{type(self).__name__}: parameters in a set have no fixed order: use a list")
+        fits = isinstance(params, Iterable) and not isinstance(params, (Tensor, dict))
+        require(self, fits, f"'params' must be {allowed}, such as model.parameters() or [w, b], "
+                            f"not a {type(params).__name__}: put a single one into a list", TypeError)  # fmt: skip
         return list(params)
 
     def _pairs(self, params: Any) -> list[tuple[str | None, Tensor]]:
         """The (name or None, tensor) of a new group, checked."""
-        me = type(self).__name__
         items = [params] if isinstance(params, Tensor) else self._listed(params, "a Tensor or an iterable of them")
-        pairs = [item if isinstance(item, tuple) and len(item) == 2 else (None, item) for item in items]
+        pairs: list[Any] = [x if isinstance(x, tuple) and len(x) == 2 else (None, x) for x in items]
         seen = {id(p) for group in self.param_groups for p in group["params"]}
         for k, (name, p) in enumerate(pairs):
-            what = f"{me}: parameter {k if name is None else repr(name)}"
-            if not isinstance(p, Tensor):
-                raise TypeError(f"{what} must be a Tensor, not {type(p).__name__}")
-            if not p.is_leaf:
-                raise ValueError(f"{what} of shape {p.shape} is computed from others: optimize the leaves that it is "
-                                 "computed from, or make it one: t.detach().clone().requires_grad_()")  # fmt: skip
-            if id(p) in seen:
-                raise ValueError(f"{what} of shape {p.shape} is given twice: it would be updated twice in each step")
+            what = f"parameter {k if name is None else repr(name)}"
+            require(self, isinstance(p, Tensor), f"{what} must be a Tensor, not {type(p).__name__}", TypeError)
+            what += f" of shape {p.shape}"
+            require(self, p.is_leaf, f"{what} is computed from others: optimize them, or its detach().requires_grad_()")
+            require(self, id(p) not in seen, f"{what} is given twice: it would be updated twice in each step")
             seen.add(id(p))
-        named = sum(name is not None for name, _ in pairs)
-        if 0 < named < len(pairs):
-            raise ValueError(f"{me}: {named} of {len(pairs)} parameters have names: give all one, or none")
+        n = sum(name is not None for name, _ in pairs)
+        require(self, n in (0, len(pairs)), f"{n} of {len(pairs)} parameters have names: give all one, or none")
         return pairs
 
     def _restored(self, k: int, p: Tensor, name: str, value: Any) -> Any:
@@ -211,16 +180,21 @@ class Optimizer:
             return int(value)
         if not _is_array(value):
             return copy.deepcopy(value)
-        if tuple(value.shape) != p.shape:
-            raise ValueError(f"{type(self).__name__}: {name!r} of parameter {k} has shape {tuple(value.shape)} in the "
-                             f"state, the parameter {p.shape}")  # fmt: skip
+        shape = tuple(value.shape)
+        require(self, shape == p.shape, f"{name!r} of parameter {k} has shape {shape} in the state, not {p.shape}")
         return Tensor(value, dtype=p.dtype, device=p.device).data
 
 
-def buffer(xp: Any, state: State, name: str, w: Array) -> Array:
-    """The array `name` of a parameter's state: zeros of w's shape and dtype at first."""
+def require(who: Any, ok: bool, text: str, error: type[Exception] = ValueError) -> None:
+    """Unless ok, raise an error which begins with the name of `who`'s class."""
+    if not ok:
+        raise error(f"{type(who).__name__}: {text}")
+
+
+def buffer(xp: Any, state: State, name: str, w: Array, start: float = 0.0) -> Array:
+    """The array `name` of a parameter's state, of w's shape and dtype. It starts at 0, or at `start`."""
     if name not in state:
-        state[name] = xp.zeros_like(w)
+        state[name] = xp.full_like(w, start)
     return state[name]
 
 
@@ -242,7 +216,7 @@ def checked(name: str, value: Any, allowed: Any) -> Any:
 
 def number(name: str, value: Any, interval: str) -> float:
     """`value` (a number, NumPy's and Tensors too) as a Python float, if it lies in the interval."""
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
+    if isinstance(value, bool) or not hasattr(value, "__float__") or getattr(value, "ndim", 0) > 0:
         raise TypeError(f"{name} must be a number in {interval}, got {value!r}")
     found, (least, greatest) = float(value), _ends(interval)
     if not least <= found <= greatest:
@@ -254,16 +228,15 @@ def number(name: str, value: Any, interval: str) -> float:
 def _ends(interval: str) -> tuple[float, float]:
     """The least and the greatest number in an interval: "[0, 1)" ends just before 1."""
     low, high = (float(end) for end in interval[1:-1].split(","))
-    return low if interval[0] == "[" else nextafter(low, inf), high if interval[-1] == "]" else nextafter(high, -inf)
+    return (low if "[" in interval else nextafter(low, inf)), (high if "]" in interval else nextafter(high, -inf))
 
 
 def _is_array(value: Any) -> bool:
     return hasattr(value, "shape") and not isinstance(value, np.generic)
 
 
-def _follow(state: State, w: Array) -> None:
-    """Move a parameter's state to where the parameter has been moved."""
-    home = backend.device_of(w)
+def _follow(state: State, home: str) -> None:
+    """Move a parameter's state to the device that the parameter is on: model.to(device) moves the parameter alone."""
     for name, value in state.items():
         if _is_array(value) and backend.device_of(value) != home:
             state[name] = backend.put(value, home)
