@@ -68,6 +68,17 @@ class Windows(NamedTuple):
         return image[:, :, p : h - p, q : w - q].transpose(1, 0, 2, 3)
 
 
+def windows_of(kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Windows:
+    """Windows of ints or pairs, checked."""
+    pairs = []
+    for name, value, least in zip(Windows._fields, (kernel, stride, padding, dilation), (1, 1, 0, 1), strict=True):
+        pair = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, (tuple, list)) else ()
+        if len(pair) != 2 or not all(isinstance(n, int) and n >= least for n in pair):
+            raise ValueError(f"{name} must be an int or two, at least {least}, not {value!r}")
+        pairs.append(pair)
+    return Windows(*pairs)
+
+
 # -- convolution ----------------------------------------------------------------------------------
 
 
@@ -83,7 +94,7 @@ def conv2d(
             f"conv2d: images {x.shape} must be (N, C, H, W), with C = {groups} groups x weight.shape[1]; the weight "
             f"{weight.shape} must be (O, C/groups, kh, kw), its O outputs a multiple of groups"
         )
-    return _conv(x, weight, bias, windows=Windows(tuple(kernel), stride, padding, dilation), groups=groups)
+    return _conv(x, weight, bias, windows=windows_of(kernel, stride, padding, dilation), groups=groups)
 
 
 def _columns(xp: XP, x: Array, windows: Windows, groups: int) -> tuple[Array, Pair]:
@@ -153,7 +164,10 @@ def max_pool2d(
     x: Operand, kernel: Pair = (2, 2), stride: Pair = (2, 2), padding: Pair = (0, 0), dilation: Pair = (1, 1)
 ) -> Tensor:
     """The largest of each window, (N, C, H, W) -> (N, C, oh, ow); of equal ones the first takes the gradient."""
-    return _max_pool(x, windows=Windows(kernel, stride, padding, dilation))
+    windows = windows_of(kernel, stride, padding, dilation)
+    if any(2 * p > k for p, k in zip(windows.padding, windows.kernel, strict=True)):
+        raise ValueError(f"max_pool2d: padding {padding} must be at most half the kernel {kernel}")
+    return _max_pool(x, windows=windows)
 
 
 @op(x=lambda g, out, x, windows: _max_scatter(g, hold(x), hold(out), windows=windows))
