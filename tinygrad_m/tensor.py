@@ -72,12 +72,14 @@ class Tensor:
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
-        mine = f"{self.shape} {self.dtype} on {self.device}"
-        found = f"{value.shape} {value.dtype} on {value.device}" if isinstance(value, Tensor) else repr(value)
-        if value is not None and found != mine:
-            raise TypeError(
-                f"grad must be None or a Tensor of its tensor's shape, dtype and device: {mine}, not {found}"
-            )
+        if value is not None:
+            fits = isinstance(value, Tensor) and value.shape == self.shape and value.dtype == self.dtype
+            if not fits or value.device != self.device:
+                got = f"{value.shape} {value.dtype} on {value.device}" if isinstance(value, Tensor) else repr(value)
+                mine = f"{self.shape} {self.dtype} on {self.device}"
+                raise TypeError(
+                    f"grad must be None or a Tensor of its tensor's shape, dtype and device: {mine}, not {got}"
+                )
         self._grad = value
 
     @property

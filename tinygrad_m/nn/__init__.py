@@ -5,8 +5,7 @@
 
 Read module.py first, then layers.py and functional.py, losses.py, init.py."""
 
-from . import activations, criteria, functional, init, layers
-from .activations import *  # noqa: F403
+from . import criteria, functional, init, layers
 from .containers import ModuleDict, ModuleList, Sequential
 from .criteria import *  # noqa: F403
 from .layers import *  # noqa: F403
@@ -14,5 +13,4 @@ from .module import Module, Parameter
 
 __all__ = ["Module", "ModuleDict", "ModuleList", "Parameter", "Sequential", "functional", "init"]
 __all__ += layers.__all__
-__all__ += activations.__all__
 __all__ += criteria.__all__

@@ -1,8 +1,6 @@
 """Modules made of modules: Sequential runs them one after the other; ModuleList and ModuleDict only hold them,
 under PyTorch's names (a plain list or dict in an attribute does as well). Read layers.py next."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Self
 
@@ -91,8 +89,7 @@ class ModuleList(_Numbered):
 
 
 class ModuleDict(_Container, MutableMapping[str, Module]):
-    """Modules by keys, in the order in which they were put in, as in a dict. It has no forward(): name them in your
-    own."""
+    """A dict of modules, in the order in which they were put in. It has no forward(): name them in your own."""
 
     __eq__, __hash__ = Module.__eq__, Module.__hash__  # by identity, as all modules
 

@@ -1,14 +1,12 @@
 """The losses of losses.py, where their formulas and options are explained, as modules that keep the options:
 loss = nn.CrossEntropyLoss(label_smoothing=0.1), then loss(logits, labels)."""
 
-from __future__ import annotations
-
 from types import NoneType
 from typing import Any
 
 from ..tensor import Tensor
 from . import losses
-from .activations import FunctionModule
+from .layers import FunctionModule
 
 __all__ = [
     "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "HingeEmbeddingLoss", "HuberLoss", "KLDivLoss", "L1Loss",
@@ -67,8 +65,7 @@ class KLDivLoss(_Loss, of=losses.kl_div):
 class CrossEntropyLoss(_Loss, of=losses.cross_entropy):
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
                  label_smoothing: float = 0.0) -> None:  # fmt: skip
-        smoothing = float(label_smoothing)
-        self._keep(reduction=reduction, weight=weight, ignore_index=ignore_index, label_smoothing=smoothing)
+        self._keep(reduction=reduction, weight=weight, ignore_index=ignore_index, label_smoothing=label_smoothing)
 
 
 class NLLLoss(_Loss, of=losses.nll_loss):

@@ -1,8 +1,6 @@
-"""Layers and losses as functions: what a layer computes when its weights are given as arguments. `import
-tinygrad_m.nn.functional as F` lets you write forward() in formulas. Each is composed of operations in ../ops, so all
-have derivatives of every order. The losses come from losses.py; layers.py holds the weights."""
-
-from __future__ import annotations
+"""Layers and losses as functions: what a layer computes when its weights are given as arguments, to write forward()
+in formulas (`import tinygrad_m.nn.functional as F`). All are composed of operations in ../ops, and so have derivatives
+of every order. The losses come from losses.py; layers.py holds the weights."""
 
 import math
 from typing import Any
@@ -61,17 +59,12 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return ops.linear(input, weight, bias)
 
 
-def is_int(value: Any, least: int) -> bool:
-    """Whether it is an int, perhaps NumPy's, of at least `least`."""
-    return isinstance(value, (int, np.integer)) and int(value) >= least
-
-
 def pair(name: str, what: str, value: Any, least: int, *words: str) -> Any:
     """An int, or two of them, as (height, width); or one of the words."""
     if isinstance(value, str) and value in words:
         return value
     parts = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(parts) != 2 or not all(is_int(part, least) for part in parts):
+    if len(parts) != 2 or not all(isinstance(n, (int, np.integer)) and n >= least for n in parts):
         or_words = f", {' or '.join(map(repr, words))}" if words else ""
         expected = f"an int >= {least} or two of them (height, width){or_words}"
         raise ValueError(f"{name}: {what} must be {expected}, not {value!r}")
@@ -80,10 +73,9 @@ def pair(name: str, what: str, value: Any, least: int, *words: str) -> Any:
 
 def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
            dilation: Any = 1, groups: int = 1) -> Tensor:  # fmt: skip
-    """out[n, o, i, j] = bias[o] + the sum over c, k, l of weight[o, c, k, l] input[n, c, i + k, j + l] (for stride 1,
-    padding 0): input (N, C, H, W) or (C, H, W), weight (O, C/groups, kh, kw), bias (O,).
-
-    padding: zeros on each side, or "valid" (none), or "same" (as many as keep H and W; stride must be 1)."""
+    """out[n, o, i, j] = bias[o] + sum of weight[o, c, k, l] input[n, c, i + k, j + l] over c, k, l (stride 1, padding 0):
+    input (N, C, H, W) or (C, H, W), weight (O, C/groups, kh, kw), bias (O,). padding: zeros on each side, or "valid"
+    (none), or "same" (as many as keep H and W; stride must be 1)."""
     stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
     padding = pair("conv2d", "padding", padding, 0, "same", "valid")
     x = _images("conv2d", input)
@@ -142,8 +134,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     start, end = (d + ndim if d < 0 else d for d in (start_dim, end_dim))
     if not 0 <= start <= end < ndim:
         raise ValueError(f"flatten: axes {start_dim} to {end_dim} are none of shape {shape}")
-    to = (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
-    return ops.reshape(input, to)
+    return ops.reshape(input, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
 # -- integers -------------------------------------------------------------------------------------
@@ -160,9 +151,9 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
     if low < 0 or high >= rows:
         bad = low if low < 0 else high
         raise IndexError(f"embedding: index {bad} is outside of the table of {rows} rows, 0 to {rows - 1}")
+    index = index.astype("int64")
     inside = None if index.device == "cpu" else (index >= 0) & (index < rows)
-    index = index.astype("int64") if inside is None else ops.where(inside, index.astype("int64"), 0)
-    index = index.to(weight.device)
+    index = (index if inside is None else ops.where(inside, index, 0)).to(weight.device)
     own = index.clone().data  # changing the caller's later must not change the gradient
     out = ops.indexing._getitem(weight, index=(own,))  # getitem would check it again, and wait for the GPU
     if padding_idx is not None:
@@ -220,8 +211,9 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
     if training:
         n = x.size // max(x.shape[1], 1)
         if n < 2:
-            need = "batch_norm in training needs more than 1 value for each channel"
-            raise ValueError(f"{need}, got shape {x.shape}: use eval()")
+            raise ValueError(
+                f"batch_norm: training needs more than 1 value for each channel, got {x.shape}: use eval()"
+            )
         mean = x.mean(axis=axes, keepdims=True)
         off = x - mean
         var = ops.square(off).mean(axis=axes, keepdims=True)

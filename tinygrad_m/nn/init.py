@@ -2,8 +2,6 @@
 signal dies from layer to layer, too large and it explodes; Xavier's and Kaiming's rules keep it. Numbers are
 drawn in float64 on the host, so that a seed gives every dtype and device the same ones. Read layers.py next."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -56,10 +54,8 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor by which a layer's weights make up for what the nonlinearity after it takes from the spread.
     `param` is leaky_relu's negative slope (0.01 if None)."""
     slope = 0.01 if param is None else float(param)
-    gains = {
-        "linear": 1.0, "conv2d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2.0), "selu": 0.75,
-        "leaky_relu": math.sqrt(2 / (1 + slope**2)),
-    }  # fmt: skip
+    gains = {"linear": 1.0, "conv2d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2.0), "selu": 0.75,
+             "leaky_relu": math.sqrt(2 / (1 + slope**2))}  # fmt: skip
     if nonlinearity not in gains:
         raise ValueError(f"calculate_gain: nonlinearity must be one of {', '.join(gains)}, not {nonlinearity!r}")
     return gains[nonlinearity]

@@ -1,23 +1,49 @@
 """The layers: each holds its weights, draws their first values, and checks what it is given; the formula is the
-function of the same name in functional.py. Names, arguments, defaults, shapes and first values are PyTorch's.
-Read activations.py and criteria.py next, or build something: containers.py."""
-
-from __future__ import annotations
+function of the same name in functional.py, where layers that only keep its settings, such as ReLU, are documented.
+Names, arguments, defaults, shapes and first values are PyTorch's. Then build something: containers.py."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 from ..creation import zeros
 from ..tensor import Tensor
 from . import functional as F
 from . import init
-from .activations import FunctionModule
 from .module import Module, Parameter
 
 __all__ = [
-    "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv2d", "Dropout", "Embedding", "Flatten", "Identity", "LayerNorm",
-    "Linear", "MaxPool2d",
+    "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "Identity",
+    "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax", "MaxPool2d", "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus",
+    "Tanh",
 ]  # fmt: skip
+
+
+class FunctionModule(Module):
+    """class Name(FunctionModule, of=f): a module that computes f(*inputs, **settings) with what _keep() was given."""
+
+    _function: Callable[..., Any]
+    _settings: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, of: Callable[..., Any] | None = None) -> None:
+        if of is not None:
+            cls._function, cls.__doc__ = staticmethod(of), cls.__doc__ or of.__doc__
+
+    def _keep(self, **settings: Any) -> None:
+        """Make each setting an attribute, which may be changed later."""
+        for name, value in settings.items():
+            setattr(self, name, value)
+        self._settings, self._shown = tuple(settings), tuple(k for k in settings if k not in self._buffers)
+
+    def forward(self, *inputs: Any, **named: Any) -> Tensor:
+        """The function of these inputs, with the settings."""
+        settings = {name: getattr(self, name) for name in self._settings}
+        return self._function(*inputs, **named, **settings)  # type: ignore[no-any-return]
+
+    if TYPE_CHECKING:  # the attributes that _keep() makes
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 class _Layer(Module):
@@ -29,7 +55,7 @@ class _Layer(Module):
 
     def _size(self, what: str, value: Any) -> int:
         """A size from __init__, checked."""
-        if not F.is_int(value, 1):
+        if not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{type(self).__name__}: {what} must be an int of at least 1, not {value!r}")
         return int(value)
 
@@ -52,8 +78,7 @@ class _Layer(Module):
 class Identity(Module):
     """x as it is, whatever the arguments."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__()
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
     def forward(self, x: Any) -> Any:
         return x
@@ -294,3 +319,53 @@ class LayerNorm(_Norm):
         if x.shape[-len(self.normalized_shape) :] != self.normalized_shape:
             raise self._wrong(x, f"({', '.join(['...', *map(str, self.normalized_shape)])})")
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+# -- activations: without parameters ---------------------------------------------------------------
+
+
+class ReLU(FunctionModule, of=F.relu): ...
+
+
+class Sigmoid(FunctionModule, of=F.sigmoid): ...
+
+
+class Tanh(FunctionModule, of=F.tanh): ...
+
+
+class SiLU(FunctionModule, of=F.silu):
+    """x sigmoid(x), also called swish (Hendrycks and Gimpel, 2016, arXiv:1606.08415)."""
+
+
+class GELU(FunctionModule, of=F.gelu):
+    """x P(N(0, 1) < x); approximate="tanh" is the paper's formula (Hendrycks and Gimpel, 2016, arXiv:1606.08415)."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f"GELU: approximate must be 'none' or 'tanh', not {approximate!r}")
+        self._keep(approximate=approximate)
+
+
+class LeakyReLU(FunctionModule, of=F.leaky_relu):
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self._keep(negative_slope=float(negative_slope))
+
+
+class ELU(FunctionModule, of=F.elu):
+    def __init__(self, alpha: float = 1.0) -> None:
+        self._keep(alpha=float(alpha))
+
+
+class Softplus(FunctionModule, of=F.softplus):
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self._keep(beta=float(beta), threshold=float(threshold))
+
+
+class Softmax(FunctionModule, of=F.softmax):
+    def __init__(self, dim: int = -1) -> None:
+        self._keep(dim=dim)
+
+
+class LogSoftmax(FunctionModule, of=F.log_softmax):
+    def __init__(self, dim: int = -1) -> None:
+        self._keep(dim=dim)

@@ -2,8 +2,6 @@
 give a number, "none" gives them all. Targets may be Tensors, arrays or lists. Start at mse_loss;
 criteria.py has the same losses as modules, such as nn.CrossEntropyLoss."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -58,9 +56,9 @@ def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float
 
 
 def binary_cross_entropy(input: Tensor, target: Any, weight: Any = None, reduction: str = "mean") -> Tensor:
-    """-w (y log(p) + (1 - y) log(1 - p)) for probabilities p = input. As in PyTorch a logarithm is at least -100;
-    its slope there is taken as 0. If p is a sigmoid's result, binary_cross_entropy_with_logits is exact instead.
-    Raises ValueError for p outside [0, 1] (on CUDA, where nothing waits to look, the loss is nan)."""
+    """-w (y log(p) + (1 - y) log(1 - p)) for probabilities p = input; for p = sigmoid(x) rather use ..._with_logits,
+    which is exact. As in PyTorch a logarithm is at least -100; its slope there is taken as 0. Raises ValueError for p
+    outside [0, 1] (on CUDA, where nothing waits to look, the loss is nan)."""
     p, y = _pair("binary_cross_entropy", input, target, reduction)
     if p.device == "cpu" and p.size and not (p.data.min() >= 0 and p.data.max() <= 1):
         got, remedy = f"{p.data.min():g} to {p.data.max():g}", "sigmoid() first, or binary_cross_entropy_with_logits"
@@ -92,10 +90,8 @@ def kl_div(input: Tensor, target: Any, reduction: str = "mean", log_target: bool
     """Kullback and Leibler's divergence y (log(y) - x): input x holds log-probabilities, target probabilities y, or
     log(y) with log_target. "batchmean" divides the sum by the batch size, which is the textbook's value."""
     x, y = _pair("kl_div", input, target, reduction, "batchmean")
-    if log_target:
-        loss = ops.exp(y) * (y - x)
-    else:
-        loss = y * (ops.log(ops.where(y == 0, 1.0, y)) - x)  # 0 log(0) = 0
+    log_y = y if log_target else ops.log(ops.where(y == 0, 1.0, y))  # 0 log(0) = 0
+    loss = (ops.exp(y) if log_target else y) * (log_y - x)
     return loss.sum() * (1.0 / x.shape[0]) if reduction == "batchmean" else _reduce(loss, reduction)
 
 
@@ -109,12 +105,10 @@ def cross_entropy(input: Tensor, target: Any, weight: Any = None, ignore_index: 
 
     weight           one for each class, w (C,); the mean is then sum(w[y] loss) / sum(w[y])
     ignore_index     samples with this label count for nothing, neither in the sum nor in the mean
-    label_smoothing  s: the target is (1 - s) times itself plus s / C everywhere (Szegedy et al., 2015,
-                     arXiv:1512.00567)
+    label_smoothing  s: the target becomes (1 - s) target + s / C (Szegedy et al., 2015, arXiv:1512.00567)
 
-    Raises ValueError for labels that are no class, TypeError for labels that are no integers. Labels on CUDA are
-    not waited for: a bad one makes the loss nan. Integer labels without options take one fused operation;
-    plain_cross_entropy is the same in plain ones."""
+    Raises ValueError for labels that are no class, TypeError if they are no integers; a bad label on CUDA is not
+    waited for, and makes the loss nan. Without options this is one fused operation, else plain_cross_entropy."""
     x, y, shape, maybe_ignored = _classes("cross_entropy", input, target, ignore_index, reduction)
     if weight is not None or label_smoothing != 0.0 or y.dtype.kind == "f":
         return plain_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
@@ -271,8 +265,7 @@ def _classes(name: str, input: Any, target: Any, ignore_index: int | None,
     check_reduction(name, reduction)
     x = input if isinstance(input, Tensor) else Tensor(input)
     if x.ndim == 0 or x.dtype.kind != "f":
-        got = f"{x.dtype} of shape {x.shape}"
-        raise ValueError(f"{name}: input must be floats (N, C), (C,) or (N, C, d1, ...), got {got}")
+        raise ValueError(f"{name}: input must be floats (N, C), (C,) or (N, C, d1, ...), not {x.dtype} {x.shape}")
     if not isinstance(target, Tensor):  # on the host, to be checked
         target = Tensor(target, device=None if hasattr(target, "__cuda_array_interface__") else "cpu")
     axis, soft = min(x.ndim - 1, 1), name == "cross_entropy"

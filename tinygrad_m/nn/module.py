@@ -199,11 +199,9 @@ class Module:
         return {name: tensor.numpy() for name, tensor in self._state().items()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadedKeys:
-        """Copy values (NumPy arrays, Tensors, PyTorch's tensors) into the parameters and buffers of the same
-        names, which keep their dtype and device.
-
-        Raises ValueError that lists every missing name, every unexpected one (both only if strict) and every
-        one of another shape; then nothing has changed. Returns what strict=False left out."""
+        """Copy values (NumPy arrays, Tensors, PyTorch's tensors) into the parameters and buffers of the same names, which
+        keep their dtype and device. Returns what strict=False left out. Raises ValueError that lists every missing and
+        every unexpected name (both only if strict) and every one of another shape; then nothing has changed."""
         if not isinstance(state, Mapping):
             raise TypeError(f"load_state_dict takes a dict of names and arrays, not {type(state).__name__}")
         own = self._state()

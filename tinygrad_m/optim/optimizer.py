@@ -106,6 +106,8 @@ class Optimizer:
         self.check(fresh)
         self.param_groups.append(fresh)
 
+    # -- saving -----------------------------------------------------------------------------------
+
     def state_dict(self) -> dict[str, Any]:
         """{"state": {position: {name: NumPy copy or number}}, "param_groups": [{settings, "params": positions}]}."""
         k = count()
@@ -145,6 +147,8 @@ class Optimizer:
             lines.append(f"  group {i}: {len(group['params'])} parameters, {settings}")
         return "\n".join([*lines, ")"])
 
+    # -- helpers ----------------------------------------------------------------------------------
+
     def _settings(self, group: dict[str, Any]) -> dict[str, Any]:
         """A group's hyper-parameters, checked; as Python numbers, since NumPy's turn float32 weights into float64."""
         return {k: checked(f"{type(self).__name__}: {k}", group[k], RANGES.get(k)) for k in self.defaults}
@@ -167,7 +171,8 @@ class Optimizer:
             what = f"parameter {k if name is None else repr(name)}"
             require(self, isinstance(p, Tensor), f"{what} must be a Tensor, not {type(p).__name__}", TypeError)
             what += f" of shape {p.shape}"
-            require(self, p.is_leaf, f"{what} is computed from others: optimize them, or its detach().requires_grad_()")
+            require(self, p.is_leaf, f"{what} is computed from others: optimize those, or make it a leaf: "
+                                     "t.detach().clone().requires_grad_()")  # fmt: skip
             require(self, id(p) not in seen, f"{what} is given twice: it would be updated twice in each step")
             seen.add(id(p))
         n = sum(name is not None for name, _ in pairs)
