@@ -145,6 +145,28 @@ def test_layer_keeps_float32(name: str) -> None:
         assert p.dtype == np.float32 and p.grad is not None and p.grad.dtype == np.float32
 
 
+WEIGHTED = ["linear", "linear no bias", "conv", "batchnorm1d", "batchnorm1d plain", "batchnorm2d", "layernorm"]
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_another_float_dtype_than_the_weights_is_an_error(name: str) -> None:
+    build, shape = LAYERS[name]
+    layer = build(nn)
+    for wrong in (numbers(*shape), tg.Tensor(numbers(*shape)), torch.tensor(numbers(*shape)), np.ones(shape, "f2")):
+        given = "float16" if wrong.dtype == np.float16 else "float64"
+        with pytest.raises(TypeError) as caught:
+            layer(wrong)
+        for part in (type(layer).__name__, "float32 weights", f"is {given}", '.astype("float32")', f'.to("{given}")'):
+            assert part in str(caught.value)
+    with pytest.raises(TypeError, match=r"Linear has float32 weights, but its input is float64"):
+        nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(5, 3))(numbers(4, 5))
+    x = numbers(*shape)
+    assert layer(x.astype("float32")).dtype == np.float32 and layer(np.ones(shape, np.int64)).dtype == np.float32
+    assert layer.to("float64")(x).dtype == np.float64
+    with pytest.raises(TypeError, match=r"float64 weights.*is float32.*float64.*or model.to.*float32"):
+        layer(x.astype("float32"))
+
+
 def test_hyperparameters_of_numpys_float64_keep_float32() -> None:
     x, k = tg.randn(4, 3), np.float64(0.3)
     makers = [nn.LeakyReLU(k), nn.ELU(k), nn.Softplus(k, np.float64(2)), nn.Dropout(k), nn.LayerNorm(3, eps=k),

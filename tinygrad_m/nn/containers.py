@@ -47,10 +47,9 @@ class _Numbered(_Container):
         self._put(list(self._held())[index], module)
 
     def __delitem__(self, index: int) -> None:
-        held = self._held()
-        modules = list(held.values())
+        modules = list(self)
         del modules[index]
-        for name in held:
+        for name in self._held():
             delattr(self, name)
         self.extend(modules)
 

@@ -15,11 +15,9 @@ from ..tensor import Tensor, wrap
 from . import losses
 from .losses import *  # noqa: F403
 
-__all__ = [
-    "avg_pool2d", "batch_norm", "conv2d", "dropout", "elu", "embedding", "flatten", "gelu", "layer_norm",
-    "leaky_relu", "linear", "log_softmax", "max_pool2d", "one_hot", "relu", "sigmoid", "silu", "softmax", "softplus",
-    "tanh",
-]  # fmt: skip
+__all__ = ["avg_pool2d", "batch_norm", "conv2d", "dropout", "elu", "embedding", "flatten", "gelu", "layer_norm",
+           "leaky_relu", "linear", "log_softmax", "max_pool2d", "one_hot", "relu", "sigmoid", "silu", "softmax",
+           "softplus", "tanh"]  # fmt: skip
 __all__ += losses.__all__
 
 # -- activations (relu, sigmoid, tanh, silu and gelu are operations as they are) -------------------
@@ -73,7 +71,7 @@ def pair(name: str, what: str, value: Any, least: int, *words: str) -> Any:
 
 def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
            dilation: Any = 1, groups: int = 1) -> Tensor:  # fmt: skip
-    """out[n, o, i, j] = bias[o] + sum of weight[o, c, k, l] input[n, c, i + k, j + l] over c, k, l (stride 1, padding 0):
+    """out[n, o, i, j] = bias[o] + sum of weight[o, c, k, l] input[n, c, i + k, j + l] over c, k, l (for stride 1):
     input (N, C, H, W) or (C, H, W), weight (O, C/groups, kh, kw), bias (O,). padding: zeros on each side, or "valid"
     (none), or "same" (as many as keep H and W; stride must be 1)."""
     stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
@@ -129,7 +127,7 @@ def window(name: str, kernel: Any, stride: Any, padding: Any) -> tuple[Any, Any,
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """The axes from start_dim to end_dim as one."""
+    """The axes from start_dim to end_dim as one: with start_dim=1 (N, C, H, W) -> (N, C H W)."""
     shape, ndim = input.shape, max(input.ndim, 1)
     start, end = (d + ndim if d < 0 else d for d in (start_dim, end_dim))
     if not 0 <= start <= end < ndim:
@@ -172,8 +170,8 @@ def one_hot(input: Any, num_classes: int = -1) -> Tensor:
     low, high = losses.extremes(labels)
     if low < 0 or high >= num_classes:
         raise ValueError(f"one_hot: labels are {low} to {high}, but classes 0 to {num_classes - 1}")
-    hot = ops.expand_dims(labels.astype("int64"), axis=-1) == arange(num_classes, device=labels.device)
-    return hot.astype("int64")
+    classes = arange(num_classes, device=labels.device)
+    return (ops.expand_dims(labels.astype("int64"), axis=-1) == classes).astype("int64")
 
 
 # -- noise and normalisation ----------------------------------------------------------------------
@@ -226,9 +224,7 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
     else:
         off, var = x - running_mean.reshape(view), running_var.reshape(view)
     scale = ops.rsqrt(var + eps)
-    if weight is not None:
-        scale = scale * weight.reshape(view)
-    out = off * scale
+    out = off * (scale if weight is None else scale * weight.reshape(view))
     return out if bias is None else out + bias.reshape(view)
 
 

@@ -13,11 +13,9 @@ from . import functional as F
 from . import init
 from .module import Module, Parameter
 
-__all__ = [
-    "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU", "Identity",
-    "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax", "MaxPool2d", "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus",
-    "Tanh",
-]  # fmt: skip
+__all__ = ["AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU",
+           "Identity", "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax", "MaxPool2d", "ReLU", "SiLU", "Sigmoid",
+           "Softmax", "Softplus", "Tanh"]  # fmt: skip
 
 
 class FunctionModule(Module):
@@ -27,6 +25,7 @@ class FunctionModule(Module):
     _settings: tuple[str, ...] = ()
 
     def __init_subclass__(cls, of: Callable[..., Any] | None = None) -> None:
+        super().__init_subclass__()
         if of is not None:
             cls._function, cls.__doc__ = staticmethod(of), cls.__doc__ or of.__doc__
 
@@ -61,14 +60,14 @@ class _Layer(Module):
 
     def _input(self, x: Any, weight: Tensor | None = None) -> Tensor:
         """x as a Tensor. Another float dtype than the weight's is an error: all after it would become float64."""
-        layer = type(self).__name__
-        if not hasattr(x, "shape"):
-            raise TypeError(f"{layer} takes a Tensor or an array, not {type(x).__name__}: use tg.Tensor(...)")
+        if not isinstance(x, Tensor) and not hasattr(x, "shape"):
+            kind = type(x).__name__
+            raise TypeError(f"{type(self).__name__} takes a Tensor or an array, not {kind}: use tg.Tensor(...)")
         tensor = x if isinstance(x, Tensor) else Tensor(x)
         if weight is not None and tensor.dtype != weight.dtype and tensor.dtype.kind == "f":
-            has, got = weight.dtype, tensor.dtype
+            name, has, got = type(self).__name__, weight.dtype, tensor.dtype
             remedy = f'use x.astype("{has}"), or model.to("{got}")'
-            raise TypeError(f"{layer} has {has} weights, but its input is {got}: {remedy}")
+            raise TypeError(f"{name} has {has} weights, but its input is {got}: {remedy}")
         return tensor
 
     def _wrong(self, x: Tensor, expected: str, hint: str = "") -> ValueError:
@@ -186,15 +185,11 @@ class AvgPool2d(_Pool2d, of=F.avg_pool2d):
 
 
 class Flatten(FunctionModule, of=F.flatten):
-    """The axes from start_dim to end_dim as one: (N, C, H, W) -> (N, C H W)."""
-
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         self._keep(start_dim=start_dim, end_dim=end_dim)
 
 
 class Dropout(FunctionModule, of=F.dropout):
-    """In training: each element 0 with probability p, else divided by 1 - p. Otherwise x."""
-
     def __init__(self, p: float = 0.5) -> None:
         self._keep(p=F.probability("Dropout", p))
 
@@ -229,17 +224,14 @@ class Embedding(_Layer):
 
 
 class _Norm(_Layer):
-    """What the normalising layers share: weight and bias, which start at 1 and 0."""
-
-    weight: Parameter | None
-    bias: Parameter | None
+    """What the normalising layers share: their first values."""
 
     def reset_parameters(self) -> None:
-        """weight 1, bias 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        """weight 1, bias 0, and no statistics yet: mean 0, variance 1."""
+        first = {"weight": 1, "bias": 0, "running_mean": 0, "running_var": 1, "num_batches_tracked": 0}
+        for name, value in first.items():
+            if (tensor := getattr(self, name, None)) is not None:
+                init.constant_(tensor, value)
 
 
 class _BatchNorm(_Norm):
@@ -262,13 +254,6 @@ class _BatchNorm(_Norm):
         for name, size, kind in stats:
             self.register_buffer(name, zeros(size, dtype=kind, device=device) if track_running_stats else None)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """weight 1, bias 0, and no statistics yet: mean 0, variance 1."""
-        super().reset_parameters()
-        for name, value in (("running_mean", 0), ("running_var", 1), ("num_batches_tracked", 0)):
-            if (buffer := getattr(self, name)) is not None:
-                init.constant_(buffer, value)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self._input(x, self.running_mean if self.weight is None else self.weight)

@@ -9,11 +9,9 @@ from .. import ops
 from ..creation import arange, ones
 from ..tensor import Tensor
 
-__all__ = [
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "hinge_embedding_loss", "huber_loss",
-    "kl_div", "l1_loss", "margin_ranking_loss", "mse_loss", "multi_margin_loss", "nll_loss", "plain_cross_entropy",
-    "smooth_l1_loss", "soft_margin_loss",
-]  # fmt: skip
+__all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "hinge_embedding_loss",
+           "huber_loss", "kl_div", "l1_loss", "margin_ranking_loss", "mse_loss", "multi_margin_loss", "nll_loss",
+           "plain_cross_entropy", "smooth_l1_loss", "soft_margin_loss"]  # fmt: skip
 
 # -- numbers against numbers ----------------------------------------------------------------------
 
@@ -199,9 +197,9 @@ def _reduce(loss: Tensor, reduction: str, shape: Any = None, sample_weight: Tens
 
 def check_reduction(name: str, reduction: str, *also: str) -> None:
     """ValueError unless reduction is "mean", "sum", "none" or one of `also`."""
-    if reduction not in ("mean", "sum", "none", *also):
-        known = ", ".join(repr(r) for r in ("mean", "sum", *also))
-        raise ValueError(f"{name}: reduction must be {known} or 'none', not {reduction!r}")
+    known = ("mean", "sum", *also)
+    if reduction not in (*known, "none"):
+        raise ValueError(f"{name}: reduction must be {', '.join(map(repr, known))} or 'none', not {reduction!r}")
 
 
 def _like(value: Any, x: Tensor) -> Tensor:
@@ -228,8 +226,7 @@ def _pair(name: str, input: Any, target: Any, reduction: str, *also: str, signs:
 def _weight(name: str, what: str, weight: Any, x: Tensor) -> Tensor:
     """A weight that broadcasts against x and does not enlarge it."""
     w = _like(weight, x)
-    fits = w.ndim <= x.ndim and all(a in (1, b) for a, b in zip(w.shape[::-1], x.shape[::-1], strict=False))
-    if not fits:
+    if w.ndim > x.ndim or any(a not in (1, b) for a, b in zip(w.shape[::-1], x.shape[::-1])):
         raise ValueError(f"{name}: {what} of shape {w.shape} does not broadcast to the input's shape {x.shape}")
     return w
 
@@ -265,7 +262,7 @@ def _classes(name: str, input: Any, target: Any, ignore_index: int | None,
     check_reduction(name, reduction)
     x = input if isinstance(input, Tensor) else Tensor(input)
     if x.ndim == 0 or x.dtype.kind != "f":
-        raise ValueError(f"{name}: input must be floats (N, C), (C,) or (N, C, d1, ...), not {x.dtype} {x.shape}")
+        raise ValueError(f"{name}: input must be floats (N, C), (C,) or (N, C, ...), not {x.dtype} of shape {x.shape}")
     if not isinstance(target, Tensor):  # on the host, to be checked
         target = Tensor(target, device=None if hasattr(target, "__cuda_array_interface__") else "cpu")
     axis, soft = min(x.ndim - 1, 1), name == "cross_entropy"
@@ -273,7 +270,7 @@ def _classes(name: str, input: Any, target: Any, ignore_index: int | None,
     if soft and target.dtype.kind == "f" and target.shape == x.shape:
         if ignore_index is not None and ignore_index >= 0:
             raise ValueError(f"{name}: ignore_index={ignore_index} goes with integer labels, not with probabilities")
-        return _rows(x), _rows(target.astype(x.dtype).to(x.device)), shape, False
+        return _rows(x, axis), _rows(target.astype(x.dtype).to(x.device), axis), shape, False
     if target.dtype.kind not in "iu":
         other = f", or give probabilities of the input's shape {x.shape}" if soft else ""
         raise TypeError(f"{name}: labels must be integers, not {target.dtype}: use labels.astype('int64'){other}")
@@ -288,10 +285,10 @@ def _classes(name: str, input: Any, target: Any, ignore_index: int | None,
             known = f"input {x.shape} has {classes} classes, 0 to {classes - 1}"
             raise ValueError(f"{name}: label {bad[0]} is no class: {known}{remedy}")
     maybe_ignored = target.device != "cpu" or (ignore_index is not None and low <= ignore_index <= high)
-    y = target.astype("int64").to(x.device)
-    return _rows(x), y if y.ndim == 1 else y.reshape(-1), shape, maybe_ignored
+    y = target.astype("int64") if target.device == x.device else target.astype("int64").to(x.device)
+    return _rows(x, axis), y if y.ndim == 1 else y.reshape(-1), shape, maybe_ignored
 
 
-def _rows(x: Tensor) -> Tensor:
-    """(N, C), (C,) or (N, C, d1, ...) as (n, C)."""
-    return x if x.ndim == 2 else ops.moveaxis(x, min(x.ndim - 1, 1), -1).reshape(-1, x.shape[min(x.ndim - 1, 1)])
+def _rows(x: Tensor, axis: int) -> Tensor:
+    """(n, C): the classes, along this axis, as the last one of two."""
+    return x if x.ndim == 2 else ops.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])

@@ -199,9 +199,9 @@ class Module:
         return {name: tensor.numpy() for name, tensor in self._state().items()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadedKeys:
-        """Copy values (NumPy arrays, Tensors, PyTorch's tensors) into the parameters and buffers of the same names, which
-        keep their dtype and device. Returns what strict=False left out. Raises ValueError that lists every missing and
-        every unexpected name (both only if strict) and every one of another shape; then nothing has changed."""
+        """Copy values (NumPy arrays, Tensors, PyTorch's tensors) into the parameters and buffers of the same names;
+        these keep their dtype and device. Returns what strict=False left out. Raises ValueError that lists all missing
+        and unexpected names (both only if strict) and all of another shape; then nothing has changed."""
         if not isinstance(state, Mapping):
             raise TypeError(f"load_state_dict takes a dict of names and arrays, not {type(state).__name__}")
         own = self._state()
