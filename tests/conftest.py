@@ -52,7 +52,17 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     fake_cupy.reset()
 
 
-@pytest.fixture(params=["cpu", "cuda", *(["gpu"] if GPUS else [])])
+@pytest.fixture(params=["stand-in", pytest.param("gpu", marks=pytest.mark.cuda)])
+def there(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A CUDA device's name: the stand-in's second one, and the real one where there is a GPU."""
+    if request.param == "stand-in":
+        request.getfixturevalue("cuda")
+        return "cuda:1"
+    monkeypatch.setattr(backend, "_cuda", _REAL)
+    return f"cuda:{GPUS - 1}"
+
+
+@pytest.fixture(params=["cpu", "cuda", pytest.param("gpu", marks=pytest.mark.cuda)])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """ "cpu", or "cuda": the stand-in, and the real one where there is a GPU."""
     if request.param == "cuda":

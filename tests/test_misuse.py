@@ -282,6 +282,7 @@ OPERATIONS: list[Case] = [
     ("labels for one row", lambda: tg.softmax_cross_entropy(leaf(4), T([1])), ValueError, ["(4,)", "(N, C)"]),
     ("labels are floats", lambda: tg.softmax_cross_entropy(leaf(2, 4), T([0.0, 1.0])),
      (IndexError, TypeError, ValueError), ["float32", "integer"]),
+    ("linear without a weight", lambda: tg.linear(leaf(2, 3), None, None), TypeError, ["linear", "None"]),
     ("linear shapes", lambda: tg.linear(leaf(2, 3), leaf(3, 4), None), ValueError, ["linear", "(2, 3)", "(3, 4)"]),
     ("index float", lambda: leaf(3)[1.0], IndexError, ["float", "1.0", "ints"]),
     ("index float tensor", lambda: leaf(3)[T([1.0])], IndexError, ["float32", "integer"]),

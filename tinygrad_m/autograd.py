@@ -77,6 +77,7 @@ class Node:
     """One recorded operation. It knows its parents and what its rules read, never its own Tensor: so the
     graph has no cycle, and is freed as soon as nobody holds its end."""
 
+    # kept: for each value that a rule will read, the value, its version box, and the count in the box at the time
     __slots__ = ("op", "plan", "attrs", "parents", "kept", "shape", "dtype", "_hooks", "retain")
 
     def __init__(self, op: Op, plan: Any, attrs: dict[str, Any], parents: Any, kept: Any, out: Array) -> None:

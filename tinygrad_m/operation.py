@@ -91,7 +91,7 @@ class Op:
         self.attrs = {p.name: p.default for p in self.parameters if p.default is not p.empty}
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in self.parameters)
         self.table = [self._compile(rules[name]) if name in rules else None for name in self.inputs]
-        self.optional = "bias" in self.inputs  # the one input that may be None
+        self.optional = self.inputs.index("bias") if "bias" in self.inputs else -1  # the one input that may be None
         wrong = set(rules) - set(self.inputs)
         if wrong or (self.variadic and len(self.inputs) > 1):
             raise TypeError(
@@ -136,7 +136,7 @@ class Op:
             elif type(arg) is float or type(arg) is int:
                 value, weak = arg, True
                 parents.append(None)
-            elif type(arg) is bool or (arg is None and self.optional):
+            elif type(arg) is bool or (arg is None and len(values) == self.optional):
                 value = arg
                 parents.append(None)
             else:  # arrays, lists, NumPy scalars, rubbish: sort them out, then begin again
@@ -227,8 +227,8 @@ class Op:
         tensor_type = autograd.TensorType
         device = next((a.device for a in args if isinstance(a, tensor_type)), None)
         fresh: list[Any] = []
-        for a in args:
-            if a is None and not self.optional:
+        for k, a in enumerate(args):
+            if a is None and k != self.optional:
                 raise TypeError(f"{self.name}: an operand is None, not a tensor, array or number")
             if isinstance(a, np.generic):  # NumPy's scalars are weak too: float32 * np.float64 stays float32
                 if a.dtype.kind not in "fiub":

@@ -65,7 +65,9 @@ def reduction(name: str, doc: str, cast: str = "common", empty: bool = True, x: 
 
 
 sum = reduction(
-    "sum", "Sum; integers and bools give int64.", x=lambda g, shape, axis, keepdims: spread(g, shape, axis, keepdims)
+    "sum",
+    "Sum; bools and integers give 64-bit integers.",
+    x=lambda g, shape, axis, keepdims: spread(g, shape, axis, keepdims),
 )
 mean = reduction(
     "mean",
@@ -100,7 +102,9 @@ def _prod_slope(g: Any, out: Any, x: Any, shape: tuple[int, ...], axis: Axis, ke
     return g * others.transpose(tuple(sorted(range(len(shape)), key=order.__getitem__)))
 
 
-prod = reduction("prod", "Product; its derivatives are right where elements are zero, too.", x=_prod_slope)
+prod = reduction(
+    "prod", "Product; where an element is 0 its derivative takes n^2 numbers, and is right.", x=_prod_slope
+)
 
 
 def _extreme_slope(g: Any, out: Any, x: Any, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Any:
