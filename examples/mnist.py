@@ -9,8 +9,10 @@ Read main() first: it is the training loop, written out. Everything that it call
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,6 +85,8 @@ def main(argv: list[str] | None = None) -> float:
             schedule.step()  # lr falls in a line to 0
             epoch_losses.append(loss.detach())  # stays on the device: nothing waits for it here
         losses += tg.stack(epoch_losses).tolist()  # read once an epoch
+        if not np.isfinite(losses[-1]):
+            sys.exit(f"the loss is {losses[-1]}: the steps were too long, lower --lr or --momentum")
         accuracies.append(accuracy(model, test))
         print(
             f"epoch {epoch + 1}: training loss {np.mean(losses[-len(train) :]):.4f}, "
@@ -91,6 +95,7 @@ def main(argv: list[str] | None = None) -> float:
 
     if args.save:
         model.save(args.save)
+        print(f"wrote {args.save}")
     if args.plot and args.epochs:
         plot(args.plot, losses, accuracies, len(train), model, test_x, test_y, device)
     result = accuracies[-1] if accuracies else accuracy(model, test)
@@ -115,13 +120,19 @@ def progress(batches: DataLoader, title: str) -> Any:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Train a network on MNIST.")
-    parser.add_argument("--model", choices=["mlp", "cnn"], default="mlp")
-    parser.add_argument("--optimizer", choices=list(OPTIMIZERS), default="momentum")
+    parser.add_argument("--model", choices=["mlp", "cnn"], default="mlp", help="784-256-10, or two convolutions")
+    parser.add_argument(
+        "--optimizer",
+        choices=list(OPTIMIZERS),
+        default="momentum",
+        metavar="NAME",
+        help=f"one of {', '.join(OPTIMIZERS)} (default momentum)",
+    )
     parser.add_argument("--lr", type=float, help="learning rate (default: the optimizer's preset)")
     parser.add_argument("--momentum", type=float, help="for momentum, nesterov and rmsprop-momentum (default 0.9)")
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=5, help="passes over the training data (default 5)")
+    parser.add_argument("--batch-size", type=int, default=64, help="images a step (default 64)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and shuffles (default 0)")
     parser.add_argument("--device", default="auto", help="auto (cuda if there is one), cpu, cuda or cuda:N")
     parser.add_argument("--data", metavar="DIR", help="IDX files to use in place of the embedded MNIST")
     parser.add_argument("--save", metavar="FILE", help="write the trained weights (.npz)")
@@ -131,8 +142,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.momentum is not None and "momentum" not in OPTIMIZERS[args.optimizer][1]:
         parser.error(f"--momentum: {args.optimizer} has none; use momentum, nesterov or rmsprop-momentum")
-    if args.epochs < 0 or args.batch_size < 1:
-        parser.error(f"--epochs {args.epochs} must not be negative, --batch-size {args.batch_size} at least 1")
+    if args.epochs < 0 or args.batch_size < 1 or args.seed < 0:
+        parser.error(
+            f"--epochs {args.epochs} and --seed {args.seed} must be 0 or more, --batch-size {args.batch_size} 1"
+        )
+    if args.momentum is not None and not 0 <= args.momentum < 1:
+        parser.error(f"--momentum {args.momentum} must be in [0, 1): more would make steps grow without end")
+    for name, file in (("--save", args.save), ("--plot", args.plot)):
+        if file and not Path(file).resolve().parent.is_dir():
+            parser.error(f"{name} {file}: there is no folder {Path(file).resolve().parent}; make it first")
     return args
 
 
@@ -171,16 +189,21 @@ def plot(
     upper.legend()
     lower.plot(np.arange(1, len(accuracies) + 1), accuracies, "o-", color="tab:orange")
     lower.set(xlabel="epoch", ylabel="test accuracy, %", title=f"{accuracies[-1]:.2f} % at the end")
-    right.suptitle(f"{(guesses != labels).sum()} of {len(labels)} wrong: what it saw, and what it is")
+    right.suptitle(f"{(guesses != labels).sum()} of {len(labels)} wrong: the first ones")
     for k, cell in enumerate(right.subplots(4, 6).flat):
         cell.axis("off")
         if k < len(wrong):
             cell.imshow(images[wrong[k]].squeeze(), cmap="gray_r")
-            cell.set_title(f"{guesses[wrong[k]]}, is {labels[wrong[k]]}", fontsize=8)
+            cell.set_title(f"said {guesses[wrong[k]]}, is {labels[wrong[k]]}", fontsize=8)
     figure.savefig(file, dpi=120)
     plt.close(figure)
     print(f"wrote {file}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (tg.DeviceError, OSError, ValueError) as error:  # a wrong flag or file: what it says is enough
+        sys.exit(f"mnist.py: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nstopped")

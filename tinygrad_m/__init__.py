@@ -40,6 +40,7 @@ __all__ += ops.fused.__all__
 __all__ += ops.conv.__all__
 
 if not TYPE_CHECKING:  # for people who come from PyTorch
+    del tensor  # noqa: F821 (the file, so that tg.tensor(...) gives the hint below)
 
     def __getattr__(name: str) -> object:
         if name in PYTORCH_NAMES:

@@ -11,13 +11,16 @@ from . import autograd, backend
 from .backend import Array
 
 PYTORCH_NAMES = {  # and what they are called here
-    "cat": "concat", "dim": "ndim", "double": "astype('float64')", "element_size": "dtype.itemsize",
-    "expand": "broadcast_to", "float": "astype('float32')", "gather": "take_along_axis", "half": "astype('float16')",
-    "index_select": "take", "int": "astype('int32')", "long": "astype('int64')", "mm": "matmul, or @",
-    "movedim": "moveaxis", "numel": "size", "permute": "permute_dims", "repeat_interleave": "repeat",
-    "tensor": "Tensor", "type": "astype", "unsqueeze": "expand_dims", "unbind": "iteration", "view": "reshape",
-    "add_": "+= inside no_grad()", "sub_": "-= inside no_grad()", "mul_": "*= inside no_grad()",
-    "zero_": "t[...] = 0", "from_numpy": "Tensor", "chunk": "split", "clamp": "clip", "bmm": "matmul",
+    "add_": "+= inside no_grad()", "amax": "max", "bmm": "@", "cat": "tg.concat([...])", "chunk": "split",
+    "clamp": "clip", "concat": "tg.concat([...])", "contiguous": "nothing: it is not needed", "dim": "ndim",
+    "double": "astype('float64')", "element_size": "dtype.itemsize", "expand": "broadcast_to",
+    "float": "astype('float32')", "float32": "dtype='float32'", "from_numpy": "Tensor", "gather": "take_along_axis",
+    "half": "astype('float16')", "index_select": "take", "int": "astype('int32')", "load": "model.load(file)",
+    "long": "astype('int64')", "masked_fill": "tg.where", "matmul": "@", "mm": "@", "movedim": "moveaxis",
+    "mul_": "*= inside no_grad()", "numel": "size", "Parameter": "nn.Parameter", "permute": "permute_dims",
+    "pow": "**", "repeat_interleave": "repeat", "save": "model.save(file)",
+    "set_grad_enabled": "no_grad or enable_grad", "sub_": "-= inside no_grad()", "t": "T", "tensor": "Tensor",
+    "type": "astype", "unbind": "iteration", "unsqueeze": "expand_dims", "view": "reshape", "zero_": "t[...] = 0",
 }  # fmt: skip
 UFUNCS = {
     "absolute": "abs", "power": "pow", "true_divide": "divide", "arcsin": "asin", "arccos": "acos", "arctan": "atan",

@@ -256,7 +256,9 @@ class Tensor:
 
     def __reduce__(self) -> Any:
         if self._node is not None:
-            raise TypeError("only leaves can be pickled or deep-copied: use t.detach(), or t.numpy() for a figure")
+            raise TypeError(
+                "only leaves can be pickled or deep-copied: use t.numpy() (for a figure, say) or t.detach()"
+            )
         device = None if self.device == "cpu" else self.device
         return _rebuild, (type(self), backend.to_numpy(self.data), device or "cpu", self._requires_grad, self.grad)
 
