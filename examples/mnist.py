@@ -195,7 +195,7 @@ def plot(
         if k < len(wrong):
             cell.imshow(images[wrong[k]].squeeze(), cmap="gray_r")
             cell.set_title(f"said {guesses[wrong[k]]}, is {labels[wrong[k]]}", fontsize=8)
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=100)
     plt.close(figure)
     print(f"wrote {file}")
 
