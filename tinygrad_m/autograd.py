@@ -225,7 +225,7 @@ def _leading_to(targets: set[Vertex], reached: Iterable[Vertex]) -> set[Vertex]:
         for parent in getattr(vertex, "parents", ()):
             if parent is not None:
                 consumers.setdefault(parent, []).append(vertex)
-    useful = {v for v in targets if v in consumers or v in reached}
+    useful = targets & set(reached)
     stack = list(useful)
     while stack:
         for vertex in consumers.get(stack.pop(), ()):

@@ -20,7 +20,8 @@ __all__ = [
 
 def _made(array: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
     """A Tensor of a fresh host array."""
-    tensor = wrap(backend.put(backend.cast(np.asarray(array), check_dtype(dtype)), device))
+    array, wanted = np.asarray(array), check_dtype(dtype)
+    tensor = wrap(backend.put(array if array.dtype == wanted else backend.cast(array, wanted), device))
     tensor.requires_grad = requires_grad
     return tensor
 

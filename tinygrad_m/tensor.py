@@ -259,8 +259,7 @@ class Tensor:
             raise TypeError(
                 "only leaves can be pickled or deep-copied: use t.numpy() (for a figure, say) or t.detach()"
             )
-        device = None if self.device == "cpu" else self.device
-        return _rebuild, (type(self), backend.to_numpy(self.data), device or "cpu", self._requires_grad, self.grad)
+        return _rebuild, (type(self), backend.to_numpy(self.data), self.device, self._requires_grad, self.grad)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         rebuild, arguments = self.__reduce__()

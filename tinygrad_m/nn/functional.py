@@ -11,6 +11,7 @@ from .. import backend, ops
 from ..autograd import no_grad
 from ..creation import arange, ones
 from ..ops import gelu, relu, sigmoid, silu, tanh
+from ..ops.conv import pair as pair  # layers.py calls it, too
 from ..tensor import Tensor, wrap
 from . import losses
 from .losses import *  # noqa: F403
@@ -55,18 +56,6 @@ def log_softmax(input: Tensor, dim: int = -1, *, axis: int | None = None) -> Ten
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x weight^T + bias: input (..., in), weight (out, in), bias (out,) -> (..., out)."""
     return ops.linear(input, weight, bias)
-
-
-def pair(name: str, what: str, value: Any, least: int, *words: str) -> Any:
-    """An int, or two of them, as (height, width); or one of the words."""
-    if isinstance(value, str) and value in words:
-        return value
-    parts = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(parts) != 2 or not all(isinstance(n, (int, np.integer)) and n >= least for n in parts):
-        or_words = f", {' or '.join(map(repr, words))}" if words else ""
-        expected = f"an int >= {least} or two of them (height, width){or_words}"
-        raise ValueError(f"{name}: {what} must be {expected}, not {value!r}")
-    return int(parts[0]), int(parts[1])
 
 
 def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,

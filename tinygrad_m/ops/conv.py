@@ -51,9 +51,9 @@ class Windows(NamedTuple):
 
     def pad(self, xp: XP, x: Array, value: float = 0.0) -> Array:
         """(N, C, H, W) -> (C, N, H + 2p, W + 2q)."""
-        image = self.blank(xp, x.shape, x.dtype, value) if any(self.padding) else None
-        if image is None:
+        if not any(self.padding):
             return x.transpose(1, 0, 2, 3)
+        image = self.blank(xp, x.shape, x.dtype, value)
         self.inner(image)[...] = x
         return image
 
@@ -68,15 +68,22 @@ class Windows(NamedTuple):
         return image[:, :, p : h - p, q : w - q].transpose(1, 0, 2, 3)
 
 
-def windows_of(kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Windows:
+def pair(name: str, what: str, value: Any, least: int, *words: str) -> Any:
+    """An int, or two of them, as (height, width); or one of the words."""
+    if isinstance(value, str) and value in words:
+        return value
+    parts = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(parts) != 2 or not all(isinstance(n, (int, np.integer)) and n >= least for n in parts):
+        or_words = f", {' or '.join(map(repr, words))}" if words else ""
+        expected = f"an int >= {least} or two of them (height, width){or_words}"
+        raise ValueError(f"{name}: {what} must be {expected}, not {value!r}")
+    return int(parts[0]), int(parts[1])
+
+
+def windows_of(name: str, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Windows:
     """Windows of ints or pairs, checked."""
-    pairs = []
-    for name, value, least in zip(Windows._fields, (kernel, stride, padding, dilation), (1, 1, 0, 1), strict=True):
-        pair = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, (tuple, list)) else ()
-        if len(pair) != 2 or not all(isinstance(n, int) and n >= least for n in pair):
-            raise ValueError(f"{name} must be an int or two, at least {least}, not {value!r}")
-        pairs.append(pair)
-    return Windows(*pairs)
+    given = zip(Windows._fields, (kernel, stride, padding, dilation), (1, 1, 0, 1), strict=True)
+    return Windows(*[pair(name, what, value, least) for what, value, least in given])
 
 
 # -- convolution ----------------------------------------------------------------------------------
@@ -94,7 +101,7 @@ def conv2d(
             f"conv2d: images {x.shape} must be (N, C, H, W), with C = {groups} groups x weight.shape[1]; the weight "
             f"{weight.shape} must be (O, C/groups, kh, kw), its O outputs a multiple of groups"
         )
-    return _conv(x, weight, bias, windows=windows_of(kernel, stride, padding, dilation), groups=groups)
+    return _conv(x, weight, bias, windows=windows_of("conv2d", tuple(kernel), stride, padding, dilation), groups=groups)
 
 
 def _columns(xp: XP, x: Array, windows: Windows, groups: int) -> tuple[Array, Pair]:
@@ -164,7 +171,7 @@ def max_pool2d(
     x: Operand, kernel: Pair = (2, 2), stride: Pair = (2, 2), padding: Pair = (0, 0), dilation: Pair = (1, 1)
 ) -> Tensor:
     """The largest of each window, (N, C, H, W) -> (N, C, oh, ow); of equal ones the first takes the gradient."""
-    windows = windows_of(kernel, stride, padding, dilation)
+    windows = windows_of("max_pool2d", kernel, stride, padding, dilation)
     if any(2 * p > k for p, k in zip(windows.padding, windows.kernel, strict=True)):
         raise ValueError(f"max_pool2d: padding {padding} must be at most half the kernel {kernel}")
     return _max_pool(x, windows=windows)

@@ -54,8 +54,7 @@ def _fancy(index: tuple[Any, ...]) -> bool:
 
 @op(cast=None, x=lambda g, shape, index: scatter(g, index=index, shape=shape))
 def _getitem(xp: XP, x: Operand, index: Any = ()) -> Array:
-    out = x[index]
-    return out if type(out) is type(x) else np.asarray(out)
+    return x[index]
 
 
 @composed
