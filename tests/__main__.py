@@ -1,37 +1,7 @@
 """`python -m tests` on a fresh machine: makes .venv beside this folder, installs this checkout into it with
 what the tests need, and runs pytest with the flags given here. Needs Python alone."""
 
-import os
-import subprocess
-import sys
-import venv
-from pathlib import Path
+from examples.__main__ import launch
 
-if sys.version_info < (3, 11):  # noqa: UP036 (this file runs before anything is installed)
-    sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: try python3.11 -m tests")
-root = Path(__file__).resolve().parent.parent
-home = root / ".venv"
-python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
-
-def works(*command: str) -> bool:
-    """Whether the environment's Python runs this; not in `root`, where the package could be imported uninstalled."""
-    return python.exists() and subprocess.run([python, *command], cwd=home, capture_output=True).returncode == 0
-
-
-try:
-    if not works("-c", "import hypothesis, pytest, tinygrad_m"):
-        print(f"installing into {home}", flush=True)
-        if not works("-m", "pip", "--version"):
-            venv.create(home, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "-e", f"{root}[test]"], check=True)
-    # one thread: BLAS threads that wait for a neighbour's cost far more than they bring
-    environment = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **os.environ}
-    sys.exit(subprocess.call([python, "-m", "pytest", *sys.argv[1:]], cwd=root, env=environment))
-except subprocess.CalledProcessError:
-    sys.exit(
-        f"could not install into {home} (see above). Is there a network? If the folder is half-made, or of another "
-        "Python, delete it and run this again."
-    )
-except KeyboardInterrupt:
-    sys.exit(130)
+if __name__ == "__main__":
+    launch("test", "hypothesis, pytest, tinygrad_m", "-m", "pytest")

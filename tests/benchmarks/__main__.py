@@ -29,23 +29,27 @@ def best(f: Callable[[], Any], repeats: int, inner: int = 1) -> float:
     return statistics.median(times)
 
 
+def chain(start: Any, length: int) -> dict[str, float]:
+    """Seconds per operation of a chain of tiny operations, forward and backward."""
+    begin = time.perf_counter()
+    x = start
+    for _ in range(length):
+        x = x * 1.0001
+    middle = time.perf_counter()
+    x.backward()
+    end = time.perf_counter()
+    return {
+        f"chain of {length:,}, forward, per operation": (middle - begin) / length,
+        f"chain of {length:,}, backward, per operation": (end - middle) / length,
+    }
+
+
 def ours_tiny() -> dict[str, float]:
-    """A tiny operation, forward and backward; the time per operation of short and long chains."""
+    """A tiny operation, and the time per operation of short and long chains."""
     import tinygrad_m as tg
 
     a, b = tg.Tensor(1.0, requires_grad=True), tg.Tensor(2.0, requires_grad=True)
-    found = {"tiny operation, forward": best(lambda: a * b, 21, 5000)}
-    for length in (20_000, 200_000):
-        start = time.perf_counter()
-        x = a
-        for _ in range(length):
-            x = x * 1.0001
-        middle = time.perf_counter()
-        x.backward()
-        end = time.perf_counter()
-        found[f"chain of {length:,}, forward, per operation"] = (middle - start) / length
-        found[f"chain of {length:,}, backward, per operation"] = (end - middle) / length
-    return found
+    return {"tiny operation, forward": best(lambda: a * b, 21, 5000), **chain(a, 20_000), **chain(a, 200_000)}
 
 
 def torch_tiny() -> dict[str, float]:
@@ -53,18 +57,7 @@ def torch_tiny() -> dict[str, float]:
 
     torch.set_num_threads(1)
     a, b = torch.tensor(1.0, requires_grad=True), torch.tensor(2.0, requires_grad=True)
-    found = {"tiny operation, forward": best(lambda: a * b, 21, 5000)}
-    length = 20_000
-    start = time.perf_counter()
-    x = a
-    for _ in range(length):
-        x = x * 1.0001
-    middle = time.perf_counter()
-    x.backward()
-    end = time.perf_counter()
-    found[f"chain of {length:,}, forward, per operation"] = (middle - start) / length
-    found[f"chain of {length:,}, backward, per operation"] = (end - middle) / length
-    return found
+    return {"tiny operation, forward": best(lambda: a * b, 21, 5000), **chain(a, 20_000)}
 
 
 def ours_mlp() -> dict[str, float]:
