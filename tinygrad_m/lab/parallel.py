@@ -25,20 +25,23 @@ def cores() -> int:
 
 
 def each(function: Callable[[Item], Result], items: Sequence[Item], jobs: int = 1, executor: Executor | None = None,
-         title: str = "", quiet: bool = False) -> Iterator[tuple[int, Result]]:  # fmt: skip
+         title: str = "", quiet: bool = False, costs: Sequence[float] | None = None,
+         ) -> Iterator[tuple[int, Result]]:  # fmt: skip
     """Yield (k, function(items[k])) as they get ready, in any order, with a progress bar and an estimate of the time
     left. `function` must be importable (a module's own function), since other processes will call it.
 
     jobs      1: here, one by one. More: that many processes, each with one thread of linear algebra
+    costs     how long each will take, in any unit, for the estimate; None: all alike
     executor  anything with concurrent.futures' submit(): Dask's client.get_executor(), mpi4py's MPIPoolExecutor ...
 
     An exception in a run is raised here, and runs that have not begun are cancelled."""
-    bar = Progress(len(items), title, quiet)
+    costs = [1.0] * len(items) if costs is None else costs
+    bar = Progress(len(items), sum(costs), title, quiet)
     try:
         if executor is None and (jobs <= 1 or len(items) <= 1):
             for k, item in enumerate(items):
                 yield k, function(item)
-                bar.step()
+                bar.step(costs[k])
             return
         with _pool(min(jobs, len(items))) if executor is None else _keep(executor) as pool:
             done: queue.SimpleQueue[tuple[int, Future[Result]]] = queue.SimpleQueue()
@@ -49,7 +52,7 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], jobs: int = 
                 for _ in items:
                     k, future = done.get()
                     yield k, future.result()
-                    bar.step()
+                    bar.step(costs[k])
             finally:
                 for future in futures:
                     future.cancel()
@@ -81,29 +84,32 @@ def _keep(executor: Executor) -> Iterator[Executor]:
 class Progress:
     """A bar with an estimate of the time left: tqdm's, or a line now and then where tqdm is not installed."""
 
-    def __init__(self, total: int, title: str, quiet: bool = False) -> None:
-        self.total, self.title, self.done = total, title, 0
+    def __init__(self, items: int, cost: float, title: str, quiet: bool = False) -> None:
+        self.items, self.cost, self.title = items, cost, title
+        self.done, self.spent = 0, 0.0
         self.start = self.told = time.monotonic()
         self.bar: Any = None
-        self.quiet = quiet or not title or total == 0
+        self.quiet = quiet or not title or items == 0
         if self.quiet:
             return
         try:
             from tqdm import tqdm
         except ImportError:
             return
-        # a file or a log gets a line every half minute, a terminal ten a second
-        slow = {} if sys.stderr.isatty() else {"mininterval": 30, "ascii": True}
-        self.bar = tqdm(total=total, desc=title, ncols=79, unit="run", **slow)
+        # a terminal gets ten pictures a second, a file one a minute
+        slow = {} if sys.stderr.isatty() else {"mininterval": 60, "maxinterval": 60, "ascii": True}
+        form = "{l_bar}{bar}| {postfix[0]}/{postfix[1]} [{elapsed}, {remaining} left]"
+        self.bar = tqdm(total=cost, desc=title, ncols=79, bar_format=form, postfix=[0, items], **slow)
 
-    def step(self) -> None:
-        self.done += 1
+    def step(self, cost: float) -> None:
+        self.done, self.spent = self.done + 1, self.spent + cost
         if self.bar is not None:
-            self.bar.update()
-        elif not self.quiet and (time.monotonic() - self.told > 10 or self.done == self.total):
+            self.bar.postfix[0] = self.done
+            self.bar.update(cost)
+        elif not self.quiet and (time.monotonic() - self.told > 10 or self.done == self.items):
             self.told = time.monotonic()
-            left = (self.told - self.start) / self.done * (self.total - self.done)
-            print(f"{self.title}: {self.done}/{self.total}, about {left:.0f} s left", file=sys.stderr, flush=True)
+            left = (self.told - self.start) / self.spent * (self.cost - self.spent)
+            print(f"{self.title}: {self.done}/{self.items}, about {left:.0f} s left", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self.bar is not None:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,9 @@ class Figure:
     caption: str
     draw: Callable[[], Drawing]
 
+    def renamed(self, name: str) -> Figure:
+        return replace(self, name=name)
+
     def save(self, directory: Path) -> list[Path]:
         """Write NAME.png (800 pixels wide) and NAME.svg; returns the paths, the one to show first."""
         from .figures import style
@@ -90,6 +93,9 @@ class Animation:
     caption: str
     animate: Callable[[], FuncAnimation]
     fps: int = 20
+
+    def renamed(self, name: str) -> Animation:
+        return replace(self, name=name)
 
     def save(self, directory: Path) -> list[Path]:
         """Write NAME.gif; returns its path in a list."""
