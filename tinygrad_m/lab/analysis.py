@@ -149,8 +149,8 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
         array = np.asarray(values, dtype=float)
         return np.array([(array < v).sum() + ((array == v).sum() - 1) / 2 for v in array])
 
-    a, b = ranks(a), ranks(b)
-    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else float("nan")
+    x, y = ranks(a), ranks(b)
+    return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) and np.ptp(y) else float("nan")
 
 
 def curve(cell: Sequence[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
