@@ -115,6 +115,18 @@ def test_a_diverging_run_is_said_to_have_diverged() -> None:
     json.dumps(run, allow_nan=False)
 
 
+def test_a_run_that_overflows_in_its_last_step_has_diverged() -> None:
+    run = sweep.train(one(lr=1e38, momentum=0.0, images=256, epochs=1, batch_size=64))
+    last = sweep.train(one(lr=1e38, momentum=0.0, images=64, batch_size=16, epochs=1))
+    for one_run in (run, last):
+        assert one_run["diverged"] is not None and one_run["test_loss"] == [None]
+
+
+def test_too_few_batches_for_four_evaluations_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"128 images .* fewer than 4 batches of 64"):
+        replace(TINY, images=128)
+
+
 def test_a_run_that_has_not_yet_learned_has_not_diverged() -> None:
     run = sweep.train(one(lr=1e-6))
     assert run["train_loss"][-1] > np.log(10) and run["diverged"] is None
@@ -198,26 +210,36 @@ def test_rank_correlation() -> None:
 # -- the journal ------------------------------------------------------------------------------------
 
 
-def start(path: Path, settings: sweep.Settings = TINY) -> journal.Journal:
-    return journal.Journal(path, asdict(settings))
+def start(path: Path, settings: sweep.Settings = TINY, by: str = "1 process") -> journal.Journal:
+    return journal.Journal(path, asdict(settings), by)
+
+
+def written(path: Path, *keys: str) -> list[bytes]:
+    """A journal with a run for each key, as lines."""
+    with start(path) as book:
+        for k, key in enumerate(keys):
+            book.add(key, {"images": TINY.images, "accuracy": 90.5 + k})
+    return path.read_bytes().splitlines(keepends=True)
 
 
 def test_a_journal_gives_back_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "sweep.jsonl"
-    with start(path) as book:
+    with start(path, by="2 processes") as book:
         book.add("a", {"x": [1.0, None]})
         book.add("b", {"x": float("nan")})
-    with start(path) as book:
+    with start(path, by="Dask") as book:
         assert book.runs == {"a": {"x": [1.0, None]}, "b": {"x": None}}
-        assert book.sitting == 2
+        book.add("c", {"x": 3})
+        found = book.result({})
+    assert found["sittings"] == 2 and found["by"] == "2 processes, then Dask"
+    with start(path) as book:
+        assert set(book.runs) == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize("cut", [1, 10, 40])
 def test_a_line_that_was_cut_off_is_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str], cut: int) -> None:
     path = tmp_path / "sweep.jsonl"
-    with start(path) as book:
-        book.add("a", {"x": 1})
-        book.add("b", {"x": 2})
+    written(path, "a", "b")
     path.write_bytes(path.read_bytes()[:-cut])
     with start(path) as book:
         assert set(book.runs) == ({"a", "b"} if cut == 1 else {"a"})  # of the second only the line's end was lost
@@ -227,15 +249,55 @@ def test_a_line_that_was_cut_off_is_done_again(tmp_path: Path, capsys: pytest.Ca
         assert {"a", "c"} <= set(book.runs)
 
 
-def test_a_damaged_line_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: line.replace(b"90.5", b"99.5"),  # still JSON
+        lambda line: line.replace(b"90.5", b"\xb9\xff.5"),  # not UTF-8
+        lambda line: b"[" * 200_000 + b"\n",
+        lambda line: b"\x00" * 50 + line[50:],
+    ],
+)
+def test_a_damaged_line_is_noticed_and_costs_one_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Any
+) -> None:
     path = tmp_path / "sweep.jsonl"
-    with start(path) as book:
-        book.add("a", {"accuracy": 91.5})
-        book.add("b", {"accuracy": 92.5})
-    path.write_text(path.read_text().replace("91.5", "99.5"))  # still JSON
+    head, first, second = written(path, "a", "b")
+    path.write_bytes(head + damage(first) + second)
     with start(path) as book:
         assert set(book.runs) == {"b"}
-    assert "line 2 is damaged" in capsys.readouterr().err
+    assert "1 damaged, as line 2; 1 runs are sound" in capsys.readouterr().err
+
+
+def test_a_damaged_first_line_costs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "sweep.jsonl"
+    head, *runs = written(path, "a", "b")
+    path.write_bytes(head.replace(b"settings", b"sett\xeengs") + b"".join(runs))
+    with start(path) as book:
+        assert set(book.runs) == {"a", "b"}
+    assert "as line 1" in capsys.readouterr().err
+    other = replace(TINY, images=640)
+    with pytest.raises(journal.ResultsError, match="images 320, not 640"), start(path, other):
+        pass
+
+
+def test_blank_lines_and_a_tail_of_zeros_are_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "sweep.jsonl"
+    path.write_bytes(b"\n\n".join(written(path, "a", "b")) + b"\x00" * 100)
+    with start(path) as book:
+        assert set(book.runs) == {"a", "b"}
+    assert capsys.readouterr().err == ""
+
+
+def test_an_empty_or_half_begun_file_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.jsonl"
+    head = written(path)[0]
+    for start_of_file in (b"", head[:30]):
+        path.write_bytes(start_of_file)
+        with start(path) as book:
+            book.add("a", {"x": 1})
+        with start(path) as book:
+            assert set(book.runs) == {"a"}
 
 
 def test_another_experiments_journal_is_refused(tmp_path: Path) -> None:
@@ -245,15 +307,34 @@ def test_another_experiments_journal_is_refused(tmp_path: Path) -> None:
     with pytest.raises(journal.ResultsError, match=r"epochs 2, not 3.*--out"), start(path, replace(TINY, epochs=3)):
         pass
     path.write_text("hello\n")
-    with pytest.raises(journal.ResultsError, match="does not begin"), start(path):
+    with pytest.raises(journal.ResultsError, match="is not a journal"), start(path):
+        pass
+    assert path.read_text() == "hello\n"
+    with pytest.raises(journal.ResultsError, match="cannot be written"), start(tmp_path):
         pass
 
 
 def test_two_writers_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
     path = tmp_path / "sweep.jsonl"
-    with start(path), pytest.raises(journal.ResultsError, match="another process"), start(path):
-        pass
+    program = f"from tinygrad_m.lab import journal; journal.Journal(__import__('pathlib').Path({str(path)!r}), {{}})"
+    with start(path):
+        done = subprocess.run([sys.executable, "-c", f"{program}.__enter__()"], capture_output=True, text=True)
+    assert "is being written by another process" in done.stderr
+
+
+def test_a_full_disk_is_said_and_what_is_written_is_safe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "sweep.jsonl"
+    with pytest.raises(journal.ResultsError, match="No space left on device.*make room"), start(path) as book:
+        book.add("a", {"x": 1})
+        monkeypatch.setattr(os, "fsync", full)
+        book.add("b", {"x": 2})
+    assert "1 finished runs are safe" in capsys.readouterr().err
 
 
 def test_the_finished_file_is_checked(tmp_path: Path, experiment: dict[str, Any]) -> None:
@@ -279,7 +360,7 @@ def test_the_finished_file_is_checked(tmp_path: Path, experiment: dict[str, Any]
 
 
 def test_a_finished_experiment_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = replace(TINY, images=64, tests=50, epochs=1, seeds=1, heat_rates=(0.1,))
+    small = replace(TINY, images=64, batch_size=16, tests=50, epochs=1, seeds=1, heat_rates=(0.1,))
     calls: list[str] = []
     real = sweep.train
 
@@ -304,7 +385,7 @@ from pathlib import Path
 from dataclasses import replace
 from tinygrad_m.lab import sweep
 if __name__ == "__main__":
-    small = replace(sweep.QUICK, images=64, tests=50, epochs=1, seeds=1, heat_rates=(0.1,))
+    small = replace(sweep.QUICK, images=64, batch_size=16, tests=50, epochs=1, seeds=1, heat_rates=(0.1,))
     sweep.run(small, Path("sweep.jsonl"), jobs=JOBS, quiet=True)
     print("finished")
 """
@@ -325,9 +406,9 @@ def test_a_killed_experiment_goes_on_where_it_stopped(tmp_path: Path) -> None:
     program.write_text(KILLED.replace("JOBS", "2"))
     done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "finished" in done.stdout and f"{before} runs are in" in done.stderr
-    sealed = [journal.unseal(line) for line in path.read_text().splitlines()[1:]]
-    keys = [line["key"] for line in sealed if line is not None]
-    small = replace(sweep.QUICK, images=64, tests=50, epochs=1, seeds=1, heat_rates=(0.1,))
+    sealed = [journal.unseal(line) for line in path.read_bytes().splitlines()]
+    keys = [line["key"] for line in sealed if line is not None and "key" in line]
+    small = replace(sweep.QUICK, images=64, batch_size=16, tests=50, epochs=1, seeds=1, heat_rates=(0.1,))
     assert sorted(keys) == sorted(sweep.key(job) for job in sweep.plan(small))
 
 
@@ -363,10 +444,66 @@ def test_each_needs_no_more_of_an_executor_than_submit_and_callbacks() -> None:
     assert list(parallel.each(square, [1, 2, 3], executor=Foreign())) == [(2, 9), (1, 4), (0, 1)]  # type: ignore[arg-type]
 
 
+def test_what_has_finished_is_kept_when_a_run_fails() -> None:
+    got = []
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="negative"):
+        for _, value in parallel.each(slowly, [1, -1, 2, 3], executor=pool):
+            got.append(value)
+            time.sleep(0.3)  # meanwhile the others finish
+    assert got == [1, 4, 9]
+
+
+def slowly(x: int) -> int:
+    time.sleep(0.02)
+    return square(x)
+
+
+STOPPED = """
+import os, sys, time
+from tinygrad_m.lab import parallel
+def sleep(x):
+    open(f"{os.getpid()}.pid", "w").close()
+    time.sleep(0.1 if x == 0 else 600)
+    return x
+if __name__ == "__main__":
+    try:
+        for k, _ in parallel.each(sleep, [0, 1, 2, 3], jobs=2):
+            print("got", k, flush=True)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2] if Path("/proc").exists() else True
+
+
+@pytest.mark.skipif(os.name == "nt", reason="other signals")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_processes_end_with_their_parent_and_at_once(tmp_path: Path, how: signal.Signals) -> None:
+    program = tmp_path / "run.py"
+    program.write_text(STOPPED)
+    process = subprocess.Popen([sys.executable, program], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and "got 0" in process.stdout.readline()
+    workers = [int(file.stem) for file in tmp_path.glob("*.pid")]
+    assert len(workers) == 2
+    begun = time.monotonic()
+    process.send_signal(how)
+    rest, _ = process.communicate(timeout=20)
+    assert ("interrupted" in rest) == (how == signal.SIGINT)
+    while any(map(alive, workers)) and time.monotonic() - begun < 20:
+        time.sleep(0.05)
+    assert time.monotonic() - begun < 15
+
+
 @pytest.mark.slow
 def test_a_dask_cluster_runs_it(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    small = replace(TINY, images=64, tests=50, epochs=1, seeds=1, heat_rates=(0.1,))
+    small = replace(TINY, images=64, batch_size=16, tests=50, epochs=1, seeds=1, heat_rates=(0.1,))
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
@@ -415,8 +552,11 @@ def test_every_figure_is_drawn(experiment: dict[str, Any], tmp_path: Path) -> No
 
 def test_a_missing_cell_is_said(experiment: dict[str, Any]) -> None:
     part = {**experiment, "runs": [run for run in experiment["runs"] if run["momentum"] != 0.9]}
-    with pytest.raises(ValueError, match=r"momentum 0\.9"):
+    with pytest.raises(ValueError, match=r"0 of 1 runs of momentum .*momentum 0\.9"):
         analysis.summary(part)
+    no_map = [run for run in experiment["runs"] if run["epochs"] != 1 or run["lr"] != 0.1]
+    with pytest.raises(ValueError, match=r"the map's lr 0\.1"):
+        analysis.heat({**experiment, "runs": no_map})
 
 
 # -- claims, figures, studies -----------------------------------------------------------------------
@@ -464,6 +604,7 @@ def lab(*flags: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["theory", "--jobs", "0"], ["--jobs 0", "1 or more"]),
         (["theory", "--seed", "-1"], ["--seed -1"]),
         (["theory", "--out", "file"], ["file", "folder"]),
+        (["theory", "--out", "file/deeper"], ["file", "folder"]),
         (["theory", "--fast"], ["--fast"]),
         ([], ["PART"]),
     ],
@@ -487,3 +628,26 @@ def test_options_reach_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     settings, path, jobs = seen[0]
     assert settings.first_seed == 7 and settings.images == sweep.QUICK.images and jobs == 3
     assert path == tmp_path / "sweep.jsonl" and (tmp_path / "sweep.json").exists()
+
+
+def test_the_sweeps_command_and_then_the_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tinygrad_m.lab import __main__ as command
+
+    monkeypatch.setattr(
+        sweep, "QUICK", replace(TINY, images=64, batch_size=16, tests=50, epochs=1, heat_rates=(0.001, 0.1))
+    )
+    flags = ["--quick", "--out", str(tmp_path), "--jobs", "1", "--quiet"]
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)  # no figures here
+    assert command.main(["sweep", *flags]) == 1  # so small a run can show nothing
+    assert journal.load(tmp_path / "sweep.json")["by"] == "1 process"
+    assert command.main(["page", *flags[1:-1]]) == 0
+    assert (tmp_path / "momentum.html").exists()
+    assert "a small one" in capsys.readouterr().err  # the page shows the published experiment, and it says so
+
+
+def test_an_error_has_another_status_than_a_claim(tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text("{")
+    done = lab("page", "--out", str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 2 and "not whole" in done.stderr and "Traceback" not in done.stderr

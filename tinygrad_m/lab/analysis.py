@@ -51,11 +51,15 @@ def find(experiment: dict[str, Any], optimizer: str, lr: float, momentum: float,
 
 
 def runs(experiment: dict[str, Any], optimizer: str, protocol: str, momentum: float) -> list[dict[str, Any]]:
-    """The runs of one cell of the experiment. Raises ValueError if there is none: it was not finished."""
+    """The runs of one cell of the experiment. Raises ValueError if not all seeds are there."""
     lr = experiment["protocols"][optimizer][protocol]["lr"][str(momentum)]
     found = find(experiment, optimizer, lr, momentum, experiment["settings"]["epochs"])
-    if not found:
-        raise ValueError(f"the experiment has no run of {optimizer} with lr {lr}, momentum {momentum}: finish it first")
+    return _whole(found, experiment["settings"]["seeds"], f"{optimizer} with lr {lr}, momentum {momentum}")
+
+
+def _whole(found: list[dict[str, Any]], seeds: int, what: str) -> list[dict[str, Any]]:
+    if len(found) < seeds:
+        raise ValueError(f"the experiment has {len(found)} of {seeds} runs of {what}: finish it first")
     return found
 
 
@@ -136,7 +140,9 @@ def heat(
     """The map: (rates, momenta, mean final accuracy [rate, momentum], fraction of runs diverged)."""
     settings, mus = experiment["settings"], momenta(experiment)
     rates = [float(lr) for lr in settings["heat_rates"]]
-    cells = [[find(experiment, "momentum", lr, mu, settings["heat_epochs"]) for mu in mus] for lr in rates]
+    epochs, seeds = settings["heat_epochs"], settings["heat_seeds"]
+    cells = [[_whole(find(experiment, "momentum", lr, mu, epochs), seeds, f"the map's lr {lr}, momentum {mu}")
+              for mu in mus] for lr in rates]  # fmt: skip
     accuracy = np.array([[np.mean([final_accuracy(run) for run in c]) for c in row] for row in cells])
     lost = np.array([[np.mean([run["diverged"] is not None for run in c]) for c in row] for row in cells])
     return rates, mus, accuracy, lost

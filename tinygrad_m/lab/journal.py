@@ -35,14 +35,14 @@ def seal(body: dict[str, Any]) -> str:
     return json.dumps({"crc": f"{zlib.crc32(text.encode()):08x}"})[:-1] + f', "is": {text}}}'
 
 
-def unseal(line: str) -> dict[str, Any] | None:
+def unseal(line: bytes) -> dict[str, Any] | None:
     """What a sealed line says; None if it was cut off or changed."""
     try:
-        outer = json.loads(line)
-        text = line.rstrip("\n")[line.index('"is": ') + 6 : -1]
-        good = f"{zlib.crc32(text.encode()):08x}" == outer["crc"]
-        return dict(outer["is"]) if good else None
-    except (ValueError, KeyError, TypeError, IndexError):
+        text = line.decode().strip()
+        outer = json.loads(text)
+        body = text[text.index('"is": ') + 6 : -1]
+        return dict(outer["is"]) if f"{zlib.crc32(body.encode()):08x}" == outer["crc"] else None
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return None
 
 
@@ -53,106 +53,132 @@ def machine() -> dict[str, Any]:
 
 
 class Journal:
-    """The file of an experiment that is under way: `with Journal(path, settings) as journal`.
+    """The file of an experiment that is under way: `with Journal(path, settings, by) as journal`.
 
-    runs: {key: result} of all that are in the file. Raises ResultsError if the file is another experiment's or is
-    being written by another process."""
+    by: what runs it, as "2 processes". runs: {key: result} of all that are in the file. Raises ResultsError if the
+    file is another experiment's, is being written by another process, or cannot be written."""
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        self.path, self.settings = path, json.loads(json.dumps(settings))
+    def __init__(self, path: Path, settings: dict[str, Any], by: str = "1 process") -> None:
+        self.path, self.settings, self.by = path, json.loads(json.dumps(settings)), by
         self.runs: dict[str, dict[str, Any]] = {}
-        self.seconds: dict[int, float] = {}  # wall time of each sitting
+        self.sittings: list[dict[str, Any]] = []  # by, seconds, machine of each
         self.started = datetime.now(UTC).date().isoformat()
-        self.file: IO[str] | None = None
+        self.file: IO[bytes] | None = None
 
     def __enter__(self) -> Journal:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 (closed by __exit__)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = open(self.path, "a+b")  # noqa: SIM115 (closed by __exit__)
+        except OSError as error:
+            raise ResultsError(f"{self.path} cannot be written ({error.strerror}): choose another --out") from error
         try:
             _lock(self.file, self.path)
             self._read()
         except BaseException:
             self.file.close()
             raise
-        self.sitting = len(self.seconds) + 1
+        self.sittings.append({"by": self.by, "runs": 0, "seconds": 0.0, "machine": machine()})
         self.begun = time.monotonic()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.file is not None:
-            self.file.close()
-        if kind is not None and self.runs:
-            self.say(
-                f"stopped: {len(self.runs)} finished runs are safe in {self.path}; the same command goes on from there"
-            )
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        try:
+            if self.file is not None:
+                self.file.close()
+        except OSError:
+            pass  # a full disk was reported by _write
+        finally:
+            if kind is not None and self.runs:
+                self.say(f"stopped: {len(self.runs)} finished runs are safe in {self.path}; the same command goes on")
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     def add(self, key: str, result: dict[str, Any]) -> None:
         """Write a finished run down, at once and for good."""
+        sitting = self.sittings[-1]
+        sitting["seconds"] = round(time.monotonic() - self.begun, 1)
+        sitting["runs"] += 1
+        self._write({"key": key, "number": len(self.sittings), "sitting": sitting, "run": result})
         self.runs[key] = result
-        self.seconds[self.sitting] = time.monotonic() - self.begun
-        elapsed = round(self.seconds[self.sitting], 1)
-        self._write({"key": key, "sitting": self.sitting, "elapsed": elapsed, "run": result})
 
     def result(self, more: dict[str, Any]) -> dict[str, Any]:
         """The experiment, whole: settings, machine, wall time and all runs in the order of their keys."""
         runs = [self.runs[key] for key in sorted(self.runs)]
-        wall = {"wall_seconds": round(sum(self.seconds.values()), 1), "sittings": len(self.seconds)}
-        return {"format": FORMAT, "date": self.started, "settings": self.settings, "machine": machine(), **wall, **more,
+        used = [sitting for sitting in self.sittings if sitting["runs"]] or self.sittings[-1:]
+        by = ", then ".join(dict.fromkeys(sitting["by"] for sitting in used))
+        wall = round(sum(sitting["seconds"] for sitting in used), 1)
+        return {"format": FORMAT, "date": self.started, "settings": self.settings, "machine": used[-1]["machine"],
+                "by": by, "wall_seconds": wall, "sittings": len(used), **more,
                 "runs": json.loads(json.dumps(plain(runs)))}  # fmt: skip
 
     def _write(self, body: dict[str, Any]) -> None:
         assert self.file is not None
-        self.file.write(seal(body) + "\n")
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        try:
+            self.file.write(seal(body).encode() + b"\n")
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            raise ResultsError(
+                f"{self.path} cannot be written ({error.strerror}): make room, and start again"
+            ) from error
 
     def _read(self) -> None:
-        """Take in what is there. A line that was cut off or damaged is said and left out: its run is done again."""
+        """Take in what is there. What was cut off or damaged is said and left out: those runs are done again."""
         assert self.file is not None
         self.file.seek(0)
-        lines = self.file.readlines()
-        if not lines:
-            self._write({"format": FORMAT, "settings": self.settings, "date": self.started})
-            return
-        head = unseal(lines[0])
-        if head is None or head.get("format") != FORMAT:
-            raise ResultsError(f"{self.path} does not begin like a journal of this experiment: delete it, or choose "
-                               "another --out")  # fmt: skip
-        if head["settings"] != self.settings:
-            names = [name for name in self.settings if head["settings"].get(name) != self.settings[name]]
-            differ = ", ".join(f"{name} {head['settings'].get(name)}, not {self.settings[name]}" for name in names)
-            raise ResultsError(f"{self.path} holds another experiment ({differ}): choose another --out, or delete it")
-        self.started = head["date"]
-        for number, line in enumerate(lines[1:], 2):
-            body = unseal(line)
-            if body is None:
-                cut = number == len(lines) and not line.endswith("\n")
-                what = "was cut off as it was written" if cut else "is damaged"
-                self.say(f"{self.path}, line {number} {what}: that run is done again")
-                continue
+        text = self.file.read()
+        lines = [line for line in text.split(b"\n") if line.strip(b" \r\t\0")]
+        bodies = [unseal(line) for line in lines]
+        sound = [body for body in bodies if body is not None]
+        heads = [body for body in sound if "settings" in body]
+        found = [body for body in sound if "run" in body]
+        if lines and not sound and not (len(lines) == 1 and seal({}).startswith(lines[0][:8].decode(errors="replace"))):
+            raise ResultsError(f"{self.path} is not a journal of this experiment: choose another --out, or delete it")
+        for head in heads:
+            self._compare(head["settings"], head.get("format"))
+            self.started = head["date"]
+        for body in found:
+            same = {name: self.settings[name] for name in self.settings if name in body["run"] and name != "epochs"}
+            self._compare({**self.settings, **{name: body["run"][name] for name in same}}, FORMAT)
             self.runs[body["key"]] = body["run"]
-            self.seconds[body["sitting"]] = max(self.seconds.get(body["sitting"], 0.0), body["elapsed"])
-        if not lines[-1].endswith("\n"):
-            self.file.write("\n")  # what follows begins on a line of its own
+            while len(self.sittings) < body["number"]:
+                self.sittings.append({"by": "?", "runs": 0, "seconds": 0.0, "machine": {}})
+            self.sittings[body["number"] - 1] = body["sitting"]
+        if bad := [number for number, body in enumerate(bodies, 1) if body is None]:
+            cut = bad == [len(lines)] and not text.endswith(b"\n")
+            what = f"line {bad[0]} was cut off as it was written" if cut else f"{len(bad)} damaged, as line {bad[0]}"
+            self.say(f"{self.path}: {what}; {len(found)} runs are sound, the others are done again")
+        if text and not text.endswith(b"\n"):
+            self.file.write(b"\n")  # what follows begins on a line of its own
+        if not heads:
+            self._write({"format": FORMAT, "settings": self.settings, "date": self.started})
+        versions = {sitting["machine"].get("tinygrad_m", __version__) for sitting in self.sittings} - {__version__}
+        if versions:
+            self.say(f"{self.path} has runs of tinygrad_m {', '.join(sorted(versions))}; this is {__version__}")
+
+    def _compare(self, other: dict[str, Any], format: Any) -> None:
+        if format != FORMAT:
+            raise ResultsError(f"{self.path} is of format {format}, not {FORMAT}: choose another --out, or delete it")
+        names = [name for name in self.settings if other.get(name) != self.settings[name]]
+        if names:
+            differ = ", ".join(f"{name} {other.get(name)}, not {self.settings[name]}" for name in names)
+            raise ResultsError(f"{self.path} holds another experiment ({differ}): choose another --out, or delete it")
 
 
-def _lock(file: IO[str], path: Path) -> None:
+def _lock(file: IO[bytes], path: Path) -> None:
     """Two processes that write one journal would do every run twice."""
     try:
         import fcntl
     except ImportError:  # Windows: no lock, and no harm but double work
         return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise ResultsError(
-            f"{path} is being written by another process: wait for it, or choose another --out"
-        ) from error
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: a forked child would keep that one
+    except (BlockingIOError, PermissionError) as error:
+        remedy = "wait for it, or choose another --out"
+        raise ResultsError(f"{path} is being written by another process: {remedy}") from error
+    except OSError:
+        pass  # a file system without locks
 
 
 def save(path: Path, experiment: dict[str, Any]) -> None:
@@ -168,7 +194,7 @@ def save(path: Path, experiment: dict[str, Any]) -> None:
 
 def load(path: Path) -> dict[str, Any]:
     """Read what save() wrote. Raises FileNotFoundError, or ResultsError if it is damaged or of another form."""
-    again = "make it again with python -m tinygrad_m.lab sweep"
+    again = "make it again with python -m tinygrad_m.lab sweep (or, if it is the package's own, install that again)"
     try:
         experiment = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -220,11 +220,11 @@ def _band(values: Sequence[float | None]) -> dict[str, float] | None:
     if len(numbers) < len(values):
         return None
     found: Band = band(numbers)
-    return {"mean": _four(found.mean), "low": _four(found.low), "high": _four(found.high), "n": found.n}
+    return {"mean": _digits(found.mean), "low": _digits(found.low), "high": _digits(found.high), "n": found.n}
 
 
-def _four(value: float) -> float:
-    return float(f"{value:.4g}")
+def _digits(value: float) -> float:
+    return float(f"{value:.5g}")
 
 
 def _source(sweep: dict[str, Any]) -> str:

@@ -1,12 +1,14 @@
 """Many independent runs on all cores, or on any cluster that speaks concurrent.futures, with a progress bar.
-sweep.py is the largest user; `sweep.py` also writes each result down as it arrives."""
+sweep.py is the largest user, and writes each result down as it arrives."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import queue
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -34,7 +36,8 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], jobs: int = 
     costs     how long each will take, in any unit, for the estimate; None: all alike
     executor  anything with concurrent.futures' submit(): Dask's client.get_executor(), mpi4py's MPIPoolExecutor ...
 
-    An exception in a run is raised here, and runs that have not begun are cancelled."""
+    When a run raises, or on Ctrl-C, what has finished is still given, and then the exception; runs that have not begun
+    are cancelled, and those in our own processes are stopped."""
     costs = [1.0] * len(items) if costs is None else costs
     bar = Progress(len(items), sum(costs), title, quiet)
     try:
@@ -42,32 +45,70 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], jobs: int = 
             for k, item in enumerate(items):
                 yield k, function(item)
                 bar.step(costs[k])
-            return
-        with _pool(min(jobs, len(items))) if executor is None else _keep(executor) as pool:
-            done: queue.SimpleQueue[tuple[int, Future[Result]]] = queue.SimpleQueue()
-            futures = [pool.submit(function, item) for item in items]
-            for k, future in enumerate(futures):  # a queue, since as_completed() takes the standard library's only
-                future.add_done_callback(lambda future, k=k: done.put((k, future)))  # type: ignore[misc]
-            try:
-                for _ in items:
-                    k, future = done.get()
-                    yield k, future.result()
+        else:
+            with _pool(min(jobs, len(items))) if executor is None else _lent(executor) as pool:
+                for k, result in _collect(pool, function, items, cancel=executor is not None):
+                    yield k, result
                     bar.step(costs[k])
-            finally:
-                for future in futures:
-                    future.cancel()
     finally:
         bar.close()
 
 
+def _collect(pool: Executor, function: Callable[[Item], Result], items: Sequence[Item],
+             cancel: bool) -> Iterator[tuple[int, Result]]:  # fmt: skip
+    """Submit all and yield what comes. A queue, since as_completed() takes the standard library's futures only."""
+    done: queue.SimpleQueue[tuple[int, Future[Result]]] = queue.SimpleQueue()
+    futures: list[Future[Result]] = []
+    try:
+        with _no_interrupt():  # new processes keep it so: Ctrl-C is for this one
+            for k, item in enumerate(items):
+                futures.append(pool.submit(function, item))
+                futures[k].add_done_callback(lambda future, k=k: done.put((k, future)))  # type: ignore[misc]
+        for _ in items:
+            k, future = done.get()
+            yield k, future.result()
+    except GeneratorExit:
+        raise
+    except BaseException:
+        while not done.empty():
+            k, future = done.get()
+            if not future.cancelled() and future.exception() is None:
+                yield k, future.result()
+        raise
+    finally:
+        for future in futures if cancel else ():
+            future.cancel()
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Ctrl-C waits until the end of this block."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextmanager
 def _pool(jobs: int) -> Iterator[Executor]:
-    """Fresh processes with one BLAS thread each: more would fight over the cores."""
+    """Fresh processes with one BLAS thread each: more would fight over the cores. They end when this process does, in
+    whatever way, and at once if it has no more use for them: a run can take minutes."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))  # read once, when a process first imports NumPy
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
     try:
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            yield pool
+        yield pool
+        pool.shutdown()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     finally:
         for name, value in before.items():
             if value is None:
@@ -76,8 +117,21 @@ def _pool(jobs: int) -> Iterator[Executor]:
                 os.environ[name] = value
 
 
+def _begin() -> None:
+    """In a new process: leave Ctrl-C to the parent, and do not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 @contextmanager
-def _keep(executor: Executor) -> Iterator[Executor]:
+def _lent(executor: Executor) -> Iterator[Executor]:
     yield executor  # the caller's: not ours to shut down
 
 
@@ -89,7 +143,7 @@ class Progress:
         self.done, self.spent = 0, 0.0
         self.start = self.told = time.monotonic()
         self.bar: Any = None
-        self.quiet = quiet or not title or items == 0
+        self.quiet = quiet or not title or items == 0 or sys.stderr is None
         if self.quiet:
             return
         try:

@@ -4,7 +4,6 @@ keeps the results, analysis.py reads them, parallel.py brings them onto all core
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -47,6 +46,11 @@ class Settings:
     heat_rates: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
     heat_epochs: int = 3
     heat_seeds: int = 3
+
+    def __post_init__(self) -> None:
+        if self.images < 4 * self.batch_size:
+            raise ValueError(f"{self.images} images make fewer than 4 batches of {self.batch_size}, but accuracy is "
+                             "measured four times an epoch: take more images, or a smaller batch_size")  # fmt: skip
 
 
 FULL = Settings()
@@ -121,7 +125,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     cosine, reversals      of successive updates: mean cosine, and the fraction that point back (cosine < 0)
     zigzag                 the fraction of successive gradients that point back
     diverged               None, or the step at which the loss was no longer finite; or the last one, if the loss has
-                           risen again and is no better than guessing at the end
+                           risen again and ends within 5 % of that of guessing
     seconds                spent in training steps, without evaluation"""
     train_x, train_y, test_x, test_y = digits(job["images"], job["tests"])
     manual_seed(job["seed"])  # a seed's first weights and batches are the same for all optimizers and rates
@@ -160,12 +164,13 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
 
     per_epoch = [float(np.mean(losses[k : k + len(batches)])) for k in range(0, len(losses), len(batches))]
     rise = drawup(losses)
-    lost = not isfinite(losses[-1]) or (per_epoch[-1] >= GUESSING and rise is not None and rise > 0.5)
+    overflow = not all(map(isfinite, (losses[-1], *test_losses)))
+    lost = overflow or (per_epoch[-1] > 0.95 * GUESSING and rise is not None and rise > 0.5)
     missing = [None] * (job["epochs"] - len(test_losses))
     return {
         **job,
         "train_loss": short(per_epoch[: len(test_losses)]) + missing,
-        "test_loss": short(test_losses) + missing,
+        "test_loss": [short(one) if isfinite(one) else None for one in test_losses] + missing,
         "test_accuracy": short(accuracies) + [None] * (4 * job["epochs"] - len(accuracies)),
         "curve": curve(losses, steps),
         "overshoot": short(rise),
@@ -261,16 +266,16 @@ def run(settings: Settings, path: Path, jobs: int = 1, executor: Executor | None
         title: str = "MNIST x momentum") -> dict[str, Any]:  # fmt: skip
     """Do every run of plan(settings) that the journal at `path` does not have yet, and return the whole experiment
     (see journal.py for its form). Stop it whenever you like, in whatever way, and call it again to go on."""
-    todo = plan(settings)
-    with Journal(path, asdict(settings)) as journal:
-        todo = [one for one in todo if key(one) not in journal.runs]
+    by = f"{jobs} process{'es' if jobs > 1 else ''}" if executor is None else type(executor).__name__
+    with Journal(path, asdict(settings), by) as journal:
+        todo = [one for one in plan(settings) if key(one) not in journal.runs]
         if journal.runs and todo:
             journal.say(f"{len(journal.runs)} runs are in {path}; {len(todo)} are left")
         costs = [one["epochs"] for one in todo]
         for _, result in parallel.each(train, todo, jobs, executor, title, quiet, costs):
             journal.add(key(result), result)
         return journal.result({"curve_steps": curve_steps(settings.epochs * -(-settings.images // settings.batch_size)),
-                               "protocols": protocols(), "jobs": jobs, "cores": os.cpu_count()})  # fmt: skip
+                               "protocols": protocols()})  # fmt: skip
 
 
 def protocols() -> dict[str, Any]:

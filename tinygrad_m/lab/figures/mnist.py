@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -75,11 +76,19 @@ def accuracy(experiment: dict[str, Any], rows: list[dict[str, Any]]) -> Figure:
             bands = [cell(rows, optimizer, protocol, mu)["accuracy"] for mu in mus]
             means = np.array([band.mean for band in bands])
             inside = means >= floor
-            errors = np.abs([[band.mean - band.low, band.high - band.mean] for band in bands]).T
-            axes.errorbar((places + shift)[inside], means[inside], errors[:, inside], color=colour, marker=marker,
-                          linestyle=line, markersize=4, capsize=2, label=NAMES[protocol])  # fmt: skip
+            shown = [band for band, there in zip(bands, inside) if there]
+            errors(
+                axes,
+                (places + shift)[inside],
+                shown,
+                color=colour,
+                marker=marker,
+                linestyle=line,
+                label=NAMES[protocol],
+            )
             for k in np.flatnonzero(~inside):
-                axes.annotate(f"{means[k]:.0f} %", (k + shift, floor), xytext=(-2, 12 + 12 * (k % 2)),
+                gone = " x" if cell(rows, optimizer, protocol, mus[k])["diverged"] else ""
+                axes.annotate(f"{means[k]:.0f} %{gone}", (k + shift, floor), xytext=(-2, 12 + 12 * (k % 2)),
                               textcoords="offset points", ha="right", color=colour, fontsize=9,
                               arrowprops={"arrowstyle": "->", "color": colour})  # fmt: skip
         axes.set_xticks(places, [f"{mu:g}" for mu in mus], rotation=60)
@@ -88,7 +97,7 @@ def accuracy(experiment: dict[str, Any], rows: list[dict[str, Any]]) -> Figure:
     panels[0].set_ylabel(f"test accuracy after {experiment['settings']['epochs']} epochs, %")
     handles, labels = panels[0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside lower center", ncols=3)
-    drawing.suptitle("Which momentum is best depends on the learning rate; matched, it hardly matters")
+    drawing.suptitle("Which momentum is best depends on the rate; matched, it hardly matters (x: diverged)")
     return drawing
 
 
@@ -101,26 +110,31 @@ def speed(experiment: dict[str, Any], rows: list[dict[str, Any]]) -> Figure:
     drawing = style.figure(4.0)
     panels = drawing.subplots(1, 3)
     for axes, name, which, target in zip(panels, ("epochs_to_low", "epochs_to_high"), (0, 1), targets):
-        for protocol, about in experiment["protocols"]["momentum"].items():
+        for shift, (protocol, about) in zip((-0.15, 0.0, 0.15), experiment["protocols"]["momentum"].items()):
             colour, marker, line = LOOKS[protocol]
             found = [cell(rows, "momentum", protocol, mu) for mu in mus]
             whole = np.array([row["reached"][which] == row["n"] for row in found])
-            means = np.array([row[name].mean if row[name] is not None else np.nan for row in found])
-            axes.plot(places[whole], means[whole], color=colour, marker=marker, linestyle=line, markersize=4,
-                      label=label(about))  # fmt: skip
+            bands = [row[name] for row, there in zip(found, whole) if there]
+            errors(
+                axes, (places + shift)[whole], bands, color=colour, marker=marker, linestyle=line, label=label(about)
+            )
             for k in np.flatnonzero(~whole):
-                axes.plot(k, epochs * 1.25, marker=marker, color=colour, markerfacecolor="white", linestyle="none")
+                axes.plot(k + shift, epochs * 1.25, marker=marker, color=colour, markerfacecolor="white")
         axes.axhline(epochs, color="0.7", linewidth=0.8)
         axes.set(yscale="log", title=f"epochs to {target:g} %", xlabel="momentum")
         axes.set_yticks(
             [0.25, 0.5, 1, 2, 5, 10, epochs * 1.25], ["0.25", "0.5", "1", "2", "5", "10", "not all"], minor=False
         )
         axes.set_yticks([], minor=True)
-    for protocol in experiment["protocols"]["momentum"]:
+    top = max((row["convergence_rate"].high for row in rows if row["convergence_rate"] is not None), default=1.0)
+    for shift, protocol in zip((-0.15, 0.0, 0.15), experiment["protocols"]["momentum"]):
         colour, marker, line = LOOKS[protocol]
-        bands = [cell(rows, "momentum", protocol, mu)["convergence_rate"] for mu in mus]
-        points = np.array([np.nan if band is None else band.mean for band in bands])
-        panels[2].plot(places, points, color=colour, marker=marker, linestyle=line, markersize=4)
+        found = [cell(rows, "momentum", protocol, mu) for mu in mus]
+        whole = np.array([row["convergence_rate"] is not None and not row["diverged"] for row in found])
+        bands = [row["convergence_rate"] for row, there in zip(found, whole) if there]
+        errors(panels[2], (places + shift)[whole], bands, color=colour, marker=marker, linestyle=line)
+        for k in np.flatnonzero(~whole):
+            style.diverged(panels[2], k + shift, top, color=colour)
     panels[2].set(title="loss after / before an epoch", xlabel="momentum")
     for axes in panels:
         axes.set_xticks(places, [f"{mu:g}" for mu in mus], rotation=60)
@@ -128,6 +142,13 @@ def speed(experiment: dict[str, Any], rows: list[dict[str, Any]]) -> Figure:
     drawing.legend(handles, labels, loc="outside lower center", ncols=3)
     drawing.suptitle("Momentum speeds up a small learning rate; too much of both is slow again")
     return drawing
+
+
+def errors(axes: Axes, places: Any, bands: Any, **look: Any) -> None:
+    """A line through means, with their bands."""
+    means = np.array([band.mean for band in bands])
+    ends = np.abs([[band.mean - band.low, band.high - band.mean] for band in bands]).reshape(-1, 2).T
+    axes.errorbar(places, means, ends, markersize=4, capsize=2, **look)
 
 
 def motion(experiment: dict[str, Any], rows: list[dict[str, Any]]) -> Figure:
@@ -152,6 +173,9 @@ def motion(experiment: dict[str, Any], rows: list[dict[str, Any]]) -> Figure:
         }
         rises += [row["overshoot"].mean for row in found]
         over.plot(places, rises[-len(mus) :], **look)
+        for k, row in enumerate(found):
+            if row["diverged"]:
+                style.diverged(over, k, rises[k - len(mus)], color=style.BLACK)
         zigzag.plot(places, [100 * row["zigzag"].mean for row in found], **look)
         if protocol == "small":
             smooth.plot(places, [row["cosine"].mean for row in found], **{**look, "linestyle": "none"})
@@ -163,7 +187,7 @@ def motion(experiment: dict[str, Any], rows: list[dict[str, Any]]) -> Figure:
             smooth.plot(places[-len(fine) :], told, color=colour, linestyle=line, linewidth=1)
     over.set(
         yscale="log" if max(rises) > 0 else "linear",
-        title="overshoot: largest rise\nof the smoothed loss",
+        title="largest rise of the\nsmoothed loss (x: diverged)",
         xlabel="momentum",
     )
     smooth.set(title="smoothing: cosine of\nsuccessive updates (lines: theory)", xlabel="momentum")
