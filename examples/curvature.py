@@ -1,10 +1,10 @@
 """The curvature of a small network that has learnt MNIST, and what momentum that suggests (and why not to trust it).
 
-    python examples/curvature.py [STEPS]        # 100 steps of training by default
+    python examples/curvature.py --steps 300        # of training; 100 by default
 
 Read tinygrad_m/lab/curvature.py for the functions; `python -m tinygrad_m.lab network` does much more with them."""
 
-import sys
+import argparse
 
 import numpy as np
 
@@ -13,12 +13,16 @@ from tinygrad_m import nn, optim
 from tinygrad_m.lab.curvature import Hessian, gauge, lanczos, power_iteration
 from tinygrad_m.nn import functional as F
 
+parser = argparse.ArgumentParser(description="Train a small network on MNIST and measure its curvature.")
+parser.add_argument("--steps", type=int, default=100, help="of training (default 100)")
+steps = parser.parse_args().steps
+
 tg.manual_seed(0)
 images, labels = tg.data.load_mnist("train", flatten=True)
 x, y = tg.Tensor(images[:500], dtype="float64"), labels[:500]
 model = nn.Sequential(nn.Linear(784, 32), nn.Tanh(), nn.Linear(32, 10)).to("float64")
 optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else 100):
+for _ in range(steps):
     loss = F.cross_entropy(model(x), y)
     optimizer.zero_grad()
     loss.backward()

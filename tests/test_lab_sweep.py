@@ -334,7 +334,7 @@ def test_a_full_disk_is_said_and_what_is_written_is_safe(
         book.add("a", {"x": 1})
         monkeypatch.setattr(os, "fsync", full)
         book.add("b", {"x": 2})
-    assert "1 finished runs are safe" in capsys.readouterr().err
+    assert "sweep.jsonl: 1; the same command goes on" in capsys.readouterr().err
 
 
 def test_the_finished_file_is_checked(tmp_path: Path, experiment: dict[str, Any]) -> None:
@@ -587,7 +587,8 @@ def test_a_figure_is_800_pixels_wide(tmp_path: Path) -> None:
 
     png, svg = Figure("x", "c", lambda: style.figure()).save(tmp_path)
     assert int.from_bytes(png.read_bytes()[16:20], "big") == 800 and svg.suffix == ".svg"
-    assert Figure("x", "c", style.figure).renamed("y").name == "y"
+    small = Figure("x", "c", style.figure).of_small_run()
+    assert small.name == "quick-x" and small.caption.startswith("A small run")
 
 
 # -- the command line -------------------------------------------------------------------------------

@@ -19,14 +19,15 @@ from typing import Any
 from . import journal, mnist, page, report, sweep
 from .journal import ResultsError
 from .parallel import cores
-from .study import Options, Study, write_json
+from .study import Figure, Options, Study, write_json
 
+INSTALL = 'pip install "tinygrad_m[lab]" (in a clone: pip install -e ".[lab]")'
 PARTS = {
-    "theory": "what theory says of momentum on a quadratic, against runs of our optimizers",
-    "landscapes": "races on ravines, bananas, saddles and wells, every learning rate tuned by one rule",
-    "sweep": "the MNIST experiment: momentum x optimizer x learning rate x seeds (stop it and go on as you like)",
-    "network": "theory on real networks: curvature, the best momentum predicted, ring-down, edge of stability",
-    "techniques": "momentum with adaptive rates, weight decay, schedules, batch size, dropout; Lion and Muon",
+    "theory": "what theory says of a parabola, against our optimizers",
+    "landscapes": "races on ravines, saddles and wells, rates tuned by one rule",
+    "sweep": "the MNIST experiment, about an hour (stop it and go on as you like)",
+    "network": "theory on real networks: best momentum, ring-down, edge",
+    "techniques": "momentum with adaptive rates, decay, schedules, Lion, Muon",
     "page": "momentum.html, to play with",
     "report": "everything, on one page",
 }
@@ -63,7 +64,7 @@ def experiments(options: Options, out: Path) -> list[Study]:
     if options.quick:
         small = mnist.study(mnist.run(options, out / "quick"))
         small.name, small.title = "mnist-quick", "The same on this machine, small"
-        small.figures = [figure.renamed(f"quick-{figure.name}") for figure in small.figures]
+        small.figures = [figure.of_small_run() for figure in small.figures if isinstance(figure, Figure)]
         found.append(small)
     return found
 
@@ -94,7 +95,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     drawing = importlib.util.find_spec("matplotlib") is not None
     if part == "report" and not drawing:
-        raise ResultsError('the report needs matplotlib for its figures: pip install "tinygrad_m[lab]"')
+        raise ResultsError(
+            'the report needs matplotlib for its figures: pip install "tinygrad_m[lab]" (in a clone: -e ".[lab]")'
+        )
     began = time.monotonic()
     studies = run(part, options, out)
     files = report.write_parts(studies, out, drawing, options.quiet)
@@ -107,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     failed = [claim for claim in claims if not claim.passed]
     print(f"{len(claims) - len(failed)} of {len(claims)} claims hold; {time.monotonic() - began:.0f} s; see {out}")
     if not drawing:
-        print('no figures: they need matplotlib, pip install "tinygrad_m[lab]"')
+        print(f"no figures: they need matplotlib, {INSTALL}")
     return 1 if failed else 0
 
 
@@ -119,14 +122,18 @@ def parse(argv: list[str] | None) -> tuple[str, Options, Path]:
         epilog=f"parts:\n{about}", formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("part", choices=PARTS, metavar="PART", help="what to run (see below)")
-    parser.add_argument("--quick", action="store_true", help="a small version: seconds to a minute each")
+    parser.add_argument(
+        "--quick", action="store_true", help="a small version: up to a minute each, the report some minutes"
+    )
     parser.add_argument("--out", metavar="DIR", default="momentum-lab", help="where files go (default momentum-lab)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
     parser.add_argument("--jobs", type=int, default=cores(), help="processes at once (default: as many as cores)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     args = parser.parse_args(argv)
-    if args.seed < 0 or args.jobs < 1:
-        parser.error(f"--seed {args.seed} must be 0 or more, --jobs {args.jobs} 1 or more")
+    if args.seed < 0:
+        parser.error(f"--seed {args.seed} must be 0 or more")
+    if args.jobs < 1:
+        parser.error(f"--jobs {args.jobs} must be 1 or more")
     out = Path(args.out)
     if not next(folder for folder in (out, *out.resolve().parents) if folder.exists()).is_dir():
         parser.error(f"--out {out} is, or is in, a file: name a folder")
@@ -134,6 +141,7 @@ def parse(argv: list[str] | None) -> tuple[str, Options, Path]:
 
 
 def stop(*_: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
     raise KeyboardInterrupt
 
 

@@ -89,7 +89,7 @@ class Journal:
             pass  # a full disk was reported by _write
         finally:
             if kind is not None and self.runs:
-                self.say(f"stopped: {len(self.runs)} finished runs are safe in {self.path}; the same command goes on")
+                self.say(f"finished runs that are safe in {self.path}: {len(self.runs)}; the same command goes on")
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)

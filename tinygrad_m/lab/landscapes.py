@@ -20,6 +20,7 @@ Array = np.ndarray[Any, Any]
 
 RATES = np.geomspace(5e-4, 5, 40)  # the one grid from which every method's lr is chosen
 HOLD = 100  # a run has arrived when it stays at the goal for so many steps
+FENCE = 3.0  # who has been outside a box so many times as wide and high as the picture was lucky to come back
 NEAR = 1e-2  # the goal: no farther than this from a minimum
 
 # The methods that race. Settings that are not named here are the library's defaults.
@@ -75,11 +76,12 @@ class Landscape:
                 where |= np.sqrt(sum(d * d for d in offsets)) <= near
         return where
 
-    def outside(self, places: Array) -> Array:
-        """Which places are out of the box, or nan: (*runs)."""
+    def outside(self, places: Array, times: float = 1.0) -> Array:
+        """Which places are out of the box, or of one `times` as wide and high around it, or nan: (*runs)."""
         out = np.zeros(places.shape[1:], bool)
         for place, (low, high) in zip(places, self.box, strict=True):
-            out |= ~((low <= place) & (place <= high))
+            more = (times - 1) / 2 * (high - low)
+            out |= ~((low - more <= place) & (place <= high + more))
         return out
 
 
@@ -208,14 +210,14 @@ def times(
 ) -> tuple[Array, Array]:  # fmt: skip
     """For each run, the step at which it arrives: comes within NEAR of a minimum and stays for HOLD steps; inf for
     those that have not arrived by step `steps`. And the places, as run() gives them, up to the end: all have
-    arrived (or, with `first`, one has), or time is up. fence: who has left the box never arrives."""
+    arrived (or, with `first`, one has), or time is up. fence: who has been far outside (FENCE) never arrives."""
     path: list[Array] = []
     row, out = np.zeros((), int), np.zeros((), bool)
     for k, places in enumerate(islice(walk(landscape, method, lr, momentum, start), _count(steps) + HOLD)):
         if not path:
             arrived = np.full(places.shape[1:], np.inf)
         path.append(places)
-        out = out | (fence and landscape.outside(places))
+        out = out | (fence and landscape.outside(places, FENCE))
         row = np.where(landscape.arrived(places) & ~out, row + 1, 0)  # how often in a row
         arrived = np.where(np.isinf(arrived) & (row == HOLD), k + 1 - HOLD, arrived)
         if np.isfinite(arrived).any() if first else np.isfinite(arrived).all():
@@ -240,8 +242,9 @@ class Tuned:
 
 def tune(landscape: Landscape, method: str, steps: int, momentum: float | None = None, rates: Any = RATES) -> Tuned:
     """The rule, the same for every method: of all `rates`, the lr with the fewest steps to the goal, which is to come
-    within NEAR of a minimum and to stay there for HOLD steps, without ever leaving the landscape's box. All rates run
-    beside each other; the first to arrive wins (of two at once, the smaller lr). After `steps` steps it is over."""
+    within NEAR of a minimum and to stay there for HOLD steps, without having been thrown far out (out of a box FENCE
+    times as wide and high as the picture). All rates run beside each other; the first to arrive wins (of two at once,
+    the smaller lr). After `steps` steps it is over."""
     rates = np.asarray(rates, float)
     if rates.ndim != 1 or not rates.size:
         raise ValueError(f"rates must be a list of learning rates, got an array of shape {rates.shape}")

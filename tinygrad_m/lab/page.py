@@ -49,7 +49,8 @@ def data(sweep: dict[str, Any] | None) -> dict[str, Any]:
     lands = {name: landscapes.LANDSCAPES[name] for name in LANDSCAPES}
     places = {name: {"formula": land.formula, "lesson": land.lesson, "start": land.start, "minima": land.minima,
                      "box": land.box, "lowest": land.lowest()} for name, land in lands.items()}  # fmt: skip
-    rule = {"rates": landscapes.RATES, "near": landscapes.NEAR, "hold": landscapes.HOLD, "steps": STEPS}
+    rule = {"rates": landscapes.RATES, "near": landscapes.NEAR, "hold": landscapes.HOLD, "fence": landscapes.FENCE,
+            "steps": STEPS}  # fmt: skip
     measured = None if sweep is None else compact(sweep)
     return dict(plain({"landscapes": places, "rule": rule, "golden": golden(), "sweep": measured}))
 

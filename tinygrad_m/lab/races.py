@@ -130,7 +130,7 @@ GOH = "the banana of Goh, Why Momentum Really Works (Distill 2017)"
 NOTICE = {
     "ravine": "momentum 0.9 swings to and fro: in so mild a ravine it is too much, and about 0.4 is right.",
     "banana": "gd and RMSprop creep along the floor; the four with a velocity are several times as fast.",
-    "beale": "heavy ball is slowed down by the walls, Nesterov is not.",
+    "beale": "gd and RMSprop creep along the floor, as in the banana, and the others coast.",
     "saddle": "the flat stretch in Nesterov's and gd's curves, where they leave the pass; RMSprop, to which a small "
               "gradient is as good as a large one, has none.",
     "monkey": "gd stands still where the valleys meet, and momentum coasts over it into the valley opposite.",
@@ -162,10 +162,10 @@ def all_races(options: Options) -> Part:
               banana["gd"] / banana["momentum"], 5, 50, f"{rule}; {GOH}"),
         Claim("Momentum helps RMSprop there, too: RMSprop's steps over those with momentum, both tuned",
               banana["rmsprop"] / banana["rmsprop-momentum"], 2, 20, f"{rule}; {GOH}"),
-        Claim("On Beale's function it is Nesterov's momentum that pays: gd's steps over its, both tuned",
+        Claim("On Beale's function momentum 0.9 pays, too: gd's steps over its, both tuned",
+              beale["gd"] / beale["momentum"], 1.5, 10, rule),
+        Claim("On Beale's function so does Nesterov's: gd's steps over its, both tuned",
               beale["gd"] / beale["nesterov"], 1.5, 10, rule),
-        Claim("On Beale's function heavy ball's 0.9 is slower than gd, both tuned: gd's steps over its",
-              beale["gd"] / beale["momentum"], 0.2, 0.99, rule),
         Claim("Over the plain, momentum 0.9 is slower than gd, both tuned: it runs past the hole; gd's steps over its",
               plain_field["gd"] / plain_field["momentum"], 0.2, 0.99, rule),
         Claim("No method wins everywhere: different winners on six landscapes", len(winners), 2, 6, rule),
@@ -271,6 +271,8 @@ def wells(options: Options) -> Part:
     land, lr, (deep, shallow) = LANDSCAPES["double-well"], 0.01, WELLS
     shown = {mu: run(land, "momentum", lr, 600, mu)[:, 0] for mu in (0, 0.9, 0.95, 0.99)}
     nesterov = float(run(land, "nesterov", lr, 600, 0.95)[-1, 0])
+    near = [np.array([shallow - 0.1, shallow + 0.1])]
+    still = max(float(np.abs(run(land, "momentum", lr, 3000, mu, near)[-1, 0] - shallow).max()) for mu in shown)
     at = maps["momentum"][WELL_RATES.index(lr), [0, int(np.abs(momenta - 0.9).argmin())]]  # gd, and momentum 0.9
     won, right = at == GLOBAL, starts > BARRIER
     out, lost = won[:, right].mean(axis=1), 1 - won[:, ~right].mean(axis=1)
@@ -284,9 +286,13 @@ def wells(options: Options) -> Part:
         Claim("Momentum 0.95 carries it there and back, to +0.960: escape is not monotone in momentum",
               shown[0.95][-1], shallow - 1e-3, shallow + 1e-3, source),
         Claim("Nesterov's 0.95 stays at the global one, -1.036", nesterov, deep - 1e-3, deep + 1e-3, source),
+        Claim("A ball at rest in the poor well stays, whatever its momentum: without noise nothing lifts it; "
+              "farthest end",
+              still, 0, 1e-3, f"{ENGINE}; momentum 0 to 0.99, from 0.1 to either side of the minimum, 3000 steps"),
         Claim("gd never leaves its well: share of the right-hand starts that end at the global minimum", out[0], 0, 0,
               many),
-        Claim("Momentum 0.9 helps some of them out: the same share", out[1], 0.2, 0.5, many),
+        Claim("With speed some of them run through the poor well: the same share with momentum 0.9", out[1],
+              0.2, 0.5, many),
         Claim("Momentum 0.9 takes others away: share of the left-hand starts that lose the global minimum", lost[1],
               0.1, 0.4, many),
         Claim("All in all momentum 0.9 gains little: share of all that end at the global minimum, less gd's",
@@ -351,19 +357,24 @@ def all_dents(options: Options) -> Part:
         shares[method] = dents(method, rates, rng.uniform(*box, (2, n)), steps)
         best[method] = float(rates[shares[method].argmax()])
         fresh[method] = float(dents(method, np.array([best[method]]), rng.uniform(*box, (2, 1000)), steps)[0])
+    ends = run(LANDSCAPES["rastrigin"], "gd", best["gd"], steps, start=list(rng.uniform(*box, (2, 200))))[-1]
+    rest = float(LANDSCAPES["rastrigin"].arrived(ends).mean())
     source = f"{ENGINE}; Rastrigin's function, {steps} steps, the best of {len(rates)} lr's, then 1000 fresh starts"
     claims = [
         Claim("Momentum 0.9 does not find the deepest of 121 dents: share of random starts, at its best lr",
               fresh["momentum"], 0, 0.1, f"{source}; the dent is 1/105 of the box"),
-        Claim("gd finds it from nearly every start, at one lr: it bounces out of every dent but the deepest",
-              fresh["gd"], 0.8, 1, source),
-        Claim("Hardly any lr will do for gd: share of them that lead more than half of the starts there",
+        Claim("gd, at an lr unstable in every dent, jumps about for ever, in the end around the deepest: share of "
+              "starts",
+              fresh["gd"], 0.8, 1, f"{source}; lr h is {best['gd'] * (2 + 40 * np.pi**2):.2g} at the bottom, above 2"),
+        Claim("It does not come to rest there: share of those starts that end within 0.01 of the minimum", rest, 0,
+              0.05, source),
+        Claim("Hardly any lr will do even that for gd: share of them that bring more than half of the starts there",
               (shares["gd"] > 0.5).mean(), 0.001, 0.05, source),
     ]  # fmt: skip
     figures: Shown = [
         _figure("dents", "Rastrigin's bowl: the share of random starts that end in the deepest dent, for each lr. "
-                "Notice that a lucky lr is what counts: one at which the deepest dent can hold a run and no other "
-                "can. Heavy ball has none.",
+                "Notice that a lucky lr is what counts: one at which no dent can hold a run, and it jumps about until "
+                "it is caught around the deepest, without ever coming to rest. Heavy ball has none.",
                 lambda pictures: pictures.dents(LANDSCAPES["rastrigin"], rates, shares, best)),
     ]  # fmt: skip
     return claims, figures, {"rates": rates, "shares": shares, "best lr": best, "share of 1000 fresh starts": fresh}
@@ -407,7 +418,7 @@ def study(options: Options) -> Study:
     whole = Study("landscapes", "Landscapes: races that one can see", (
         "Optimizers race over small landscapes. The lr of each is chosen by one rule, so that none is slow only "
         "because its lr was. In a long bent valley momentum wins by far; on milder ground 0.9 is too much, and less of "
-        "it, or Nesterov's, or none is quicker. It may carry a ball out of a poor well, into one, or out and back: "
+        "it, or Nesterov's, or none is quicker. It may carry a ball through a poor well, into one, or there and back: "
         "whether it helps depends on the start, the lr and the momentum together."
     ))  # fmt: skip
     figures: Shown = []

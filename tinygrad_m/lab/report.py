@@ -21,9 +21,14 @@ DEFINITION = (
     ("At 0.99 it overshoots.", "0.99 overshoots: at lr 0.01"),
     ("Its effective learning rate is lr / (1 - momentum).", "The effective rate is"),
     ("It goes together with adaptive rates, and multiplies those, too.", "RMSprop's momentum multiplies"),
-    ("It may help out of a local minimum,", "Momentum 0.9 carries it over the barrier"),
+    ("It may carry past a local minimum,", "Momentum 0.9 carries it over the barrier"),
     ("and it may not.", "Momentum 0.95 carries it there and back"),
     ("The best value depends on the learning rate.", "The best momentum depends"),
+)
+
+QUICK = (
+    "<p>This is the quick form: smaller and fewer runs, so that numbers differ from those of the full one and bands "
+    "are wider. The MNIST experiment is shown whole, as it was published, and then once more, small.</p>"
 )
 
 STYLE = """
@@ -52,7 +57,8 @@ td.source { color: var(--soft); min-width: 12rem; }
 def write_parts(studies: Sequence[Study], out: Path, drawing: bool, quiet: bool = False) -> dict[str, list[Path]]:
     """Write NAME.json of each study and, if `drawing`, its figures; returns {figure's name: paths}."""
     for study in studies:
-        write_json(out / f"{study.name}.json", {"title": study.title, **study.data})
+        claims = [claim.as_dict() for claim in study.claims]
+        write_json(out / f"{study.name}.json", {"title": study.title, "claims": claims, **study.data})
     if not drawing:
         return {}
     figures = [figure for study in studies for figure in study.figures]
@@ -74,10 +80,11 @@ def write(path: Path, studies: Sequence[Study], files: dict[str, list[Path]], op
              "threads of linear algebra": os.environ.get("OPENBLAS_NUM_THREADS", "not fixed")}  # fmt: skip
     body = [
         "<h1>Momentum: seen, predicted, measured</h1>",
-        "<p>Momentum keeps a velocity: a fraction, usually 0.9 or 0.99, of the previous update is kept, and the new "
+        "<p>Momentum keeps a velocity: a fraction of it, usually 0.9 or 0.99, is kept at each step, and the new "
         "gradient is added. What follows from that is below. Every sentence in a table is a measurement with the band "
         "in which its number had to be.</p>",
         f'<p class="{"PASS" if good == len(claims) else "FAIL"}">{good} of {len(claims)} claims hold.</p>',
+        *([QUICK] if options.quick else []),
         "<nav>" + "".join(f'<a href="#{s.name}">{escape(s.title)}</a>' for s in studies)
         + '<a href="#claims">All claims</a><a href="momentum.html">The page to play with</a></nav>',
     ]  # fmt: skip

@@ -61,6 +61,9 @@ class Claim:
         return f"{'PASS' if self.passed else 'FAIL'}  {band}  {self.claim}"
 
 
+SMALL = "A small run: not all of what follows shows in it. "
+
+
 @dataclass(frozen=True)
 class Figure:
     """A picture that can be drawn: `draw()` gives a matplotlib figure, 8 inches wide. caption: what one sees."""
@@ -69,8 +72,9 @@ class Figure:
     caption: str
     draw: Callable[[], Drawing]
 
-    def renamed(self, name: str) -> Figure:
-        return replace(self, name=name)
+    def of_small_run(self) -> Figure:
+        """The same picture of a small run beside the large one's."""
+        return replace(self, name=f"quick-{self.name}", caption=SMALL + self.caption)
 
     def save(self, directory: Path) -> list[Path]:
         """Write NAME.png (800 pixels wide) and NAME.svg; returns the paths, the one to show first."""
@@ -93,9 +97,6 @@ class Animation:
     caption: str
     animate: Callable[[], FuncAnimation]
     fps: int = 20
-
-    def renamed(self, name: str) -> Animation:
-        return replace(self, name=name)
 
     def save(self, directory: Path) -> list[Path]:
         """Write NAME.gif; returns its path in a list."""

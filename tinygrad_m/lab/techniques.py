@@ -48,7 +48,7 @@ def adaptive(plan: Plan) -> Part:
         Claim("RMSprop at lr (1 - momentum): from 0 to 0.9 the accuracy stays (best less worst, points)",
               spread(low), 0, 2.5, plan.said()),
         Claim("RMSprop at lr (1 - momentum): 0.99 loses but a part of what it lost at one lr (part)",
-              part, -0.2, plan.pick(0.8, 0.5), plan.said(half_left)),
+              part, -0.2, plan.pick(0.8, 0.5), f"{plan.said()}; it lost {left:.2g} +- {half_left:.2g} points (95 %)"),
         Claim("Adam at one lr: from beta1 0 to 0.99 the accuracy hardly changes (best less worst, points)",
               spread([runs["adam", mu] for mu in mus]), 0, 4, plan.said()),
         Claim("RMSprop with momentum 0.9 under a constant gradient: steps grow to 1 / (1 - 0.9) = 10 lr (lr)",
@@ -220,7 +220,7 @@ def batches(plan: Plan) -> Part:
     said = f"{plan.said(steps=steps)}, lr / (1 - momentum) from {rates[0]:g} to {rates[-1]:g}"
     what = "; the rate where the test loss reaches twice the best"
     claims = [
-        Claim(f"At a low lr / (1 - momentum), {rates[0]:g}, momentum hardly changes the test loss (part)",
+        Claim(f"At the lowest lr / (1 - momentum), {rates[0]:g}, momentum hardly changes the test loss (part)",
               apart, 0, 0.12, f"{said}, batches above {small}; Fu et al., arXiv 2306.09000"),
         Claim(f"Batch {small}, much noise: with momentum 0.9 the lr / (1 - momentum) can be little higher (ratio)",
               ratio[small], 0.5, 4, said + what),

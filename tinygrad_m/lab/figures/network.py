@@ -52,7 +52,7 @@ def bridge(found: dict[str, Any]) -> Figure:
     right.set(yscale="log", xlabel="momentum", ylabel="steps to gain one digit", ylim=(4, 1200),
               title=f"Predicted best: {found['gauge_at_this_lr']['momentum']:.2f}")  # fmt: skip
     right.legend(loc="upper left", fontsize=8)
-    drawing.suptitle("The best momentum, predicted from two curvatures and then measured")
+    drawing.suptitle("The best momentum, predicted from the curvatures and then measured")
     return drawing
 
 

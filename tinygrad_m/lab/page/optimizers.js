@@ -116,14 +116,22 @@ function outside(box, w) {
   return !w.every((x, i) => box[i][0] <= x && x <= box[i][1]);
 }
 
-/* The rule, the same for every method: of all rates, the one that arrives after the fewest steps and never leaves the
-   box (of two at once, the smaller one); if none does, the one that ends lowest. */
+/* A box `times` as wide and high, around the first one. */
+function wider(box, times) {
+  return box.map(([low, high]) => {
+    const more = ((times - 1) / 2) * (high - low);
+    return [low - more, high + more];
+  });
+}
+
+/* The rule, the same for every method: of all rates, the one that arrives after the fewest steps and is never thrown
+   far out, rule.fence times the box (of two at once, the smaller one); if none does, the one that ends lowest. */
 function tune(landscape, method, settings, { start, minima, box }, rule) {
   const { f } = LANDSCAPES[landscape];
   let best = null, horizon = rule.steps;
   for (const lr of rule.rates) {
     const path = descend(landscape, method, { ...settings, lr }, start, horizon + rule.hold - 1);
-    const steps = arrival(path, minima, rule, box), end = path[path.length - 1];
+    const steps = arrival(path, minima, rule, wider(box, rule.fence)), end = path[path.length - 1];
     const height = lost(end) ? Infinity : f(...end);
     const lower = steps === Infinity && best?.steps === Infinity && height < best.height;
     if (!best || steps < best.steps || lower) best = { lr, steps, height };

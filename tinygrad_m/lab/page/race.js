@@ -92,7 +92,7 @@ function race({ landscapes, rule }) {
     }
     const [low, high] = [rule.rates[0], rule.rates.at(-1)].map((lr) => short(lr));
     return `Each lr is tuned for this start by one rule: of ${rule.rates.length} rates from ${low} to ${high}, the one that ` +
-      `first comes within ${short(rule.near)} of a minimum and stays for ${rule.hold} steps, without leaving this picture ` +
+      `first comes within ${short(rule.near)} of a minimum and stays for ${rule.hold} steps, without being thrown far out ` +
       `(if none does, the one that ends lowest).${state.found}`;
   }
 
