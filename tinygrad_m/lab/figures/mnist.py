@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from .. import theory
 from ..analysis import cell, curve, heat, momenta, runs
@@ -136,6 +137,8 @@ def speed(experiment: dict[str, Any], rows: list[dict[str, Any]]) -> Figure:
         for k in np.flatnonzero(~whole):
             style.diverged(panels[2], k + shift, top, color=colour)
     panels[2].set(title="loss after / before an epoch", xlabel="momentum")
+    if all(row["convergence_rate"] is None for row in rows):
+        panels[2].text(0.5, 0.5, "too few epochs\nto tell", ha="center", transform=panels[2].transAxes)
     for axes in panels:
         axes.set_xticks(places, [f"{mu:g}" for mu in mus], rotation=60)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -216,9 +219,9 @@ def heat_map(experiment: dict[str, Any], largest_curvature: float) -> Figure:
             shade = "black" if norm(value) > 0.55 else "white"
             star = "*" if best_rate[j] == i else ""
             text = "x" if lost[i, j] == 1 else f"{value:.1f}{star}" if lost[i, j] == 0 else f"{value:.0f} (x)"
-            axes.text(
-                i, j, text, ha="center", va="center", color=shade, fontsize=9, fontweight="bold" if star else "normal"
-            )
+            halo = [withStroke(linewidth=2.5, foreground="white" if shade == "black" else "#00224e")]
+            look = {"color": shade, "fontsize": 9, "fontweight": weight, "path_effects": halo, "zorder": 3}
+            axes.text(i, j, text, ha="center", va="center", **look)
     at = np.interp
     columns, lines = np.arange(len(rates)), np.arange(len(mus))
     for effective in (0.01, 0.1, 1.0):
@@ -228,6 +231,9 @@ def heat_map(experiment: dict[str, Any], largest_curvature: float) -> Figure:
         inside = (lr >= rates[0]) & (lr <= rates[-1])
         x = at(np.log(lr[inside]), np.log(rates), columns)
         axes.plot(x, fine[inside], color=style.SKY, linewidth=1.2, linestyle="--")
+        axes.annotate(
+            f"{effective:g}", (x[0], 0), xytext=(0, 8), textcoords="offset points", color=style.SKY, fontsize=8
+        )
     fine = np.linspace(-0.5, len(mus) - 0.5, 400)
     limit = (2 + 2 * at(fine, lines, mus)) / largest_curvature
     x = at(np.log(limit), np.log(rates), columns)
