@@ -221,7 +221,13 @@ def heat_map(experiment: dict[str, Any], largest_curvature: float) -> Figure:
             text = "x" if lost[i, j] == 1 else f"{value:.1f}{star}" if lost[i, j] == 0 else f"{value:.0f} (x)"
             halo = [withStroke(linewidth=2.5, foreground="white" if shade == "black" else "#00224e")]
             weight = "bold" if star else "normal"
-            look = {"color": shade, "fontsize": 9, "fontweight": weight, "path_effects": halo, "zorder": 3}
+            look: dict[str, Any] = {
+                "color": shade,
+                "fontsize": 9,
+                "fontweight": weight,
+                "path_effects": halo,
+                "zorder": 3,
+            }
             axes.text(i, j, text, ha="center", va="center", **look)
     at = np.interp
     columns, lines = np.arange(len(rates)), np.arange(len(mus))
