@@ -339,7 +339,7 @@ def test_every_claim_passes(study: Study) -> None:
     said = " ".join(claim.claim for claim in study.claims)
     for words in (
         "momentum 0.9 needs at least 10 times fewer steps than gd", "0.99 overshoots", "best momentum depends on lr",
-        "not monotone in momentum", "circles for ever", "RMSprop does not see steepness", "takes others away",
+        "more is not better", "circles for ever", "RMSprop does not see steepness", "takes others away",
         "Momentum helps RMSprop", "Momentum 0.9 does not find the deepest", "all take the same path",
         "leave the saddle", "cross the plain", "momentum 0.9 is slower than gd, both tuned", "gd diverges",
     ):  # fmt: skip

@@ -126,7 +126,7 @@ def claims(experiment: dict[str, Any], rows: list[dict[str, Any]], where: str) -
         ("At lr 0.1, momentum 0.99 is lost: test accuracy, %", at(HEAVY, "large", 0.99, "accuracy"), 0.0, 50.0),
         (f"With lr / (1 - momentum) the same, momenta {names} end alike: largest difference of mean accuracy, points",
          spread(HEAVY, "matched", warm), 0.0, 2.0 if short else 0.5),
-        ("The effective rate is lr / (1 - momentum): on the map's line where it is 0.1, accuracies differ by, points",
+        ("The effective rate is lr / (1 - momentum): on the map, where it is 0.1, accuracies differ by, points",
          max(same) - min(same), 0.0, 3.0 if short else 1.5),
         ("The more momentum, the smaller the best learning rate on the map (rank correlation)",
          rank_correlation(mus, best_rate), -1.0, -0.7),

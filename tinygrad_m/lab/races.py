@@ -281,9 +281,9 @@ def wells(options: Options) -> Part:
     claims = [
         Claim("Without momentum the ball rests in the first well that it meets, the local minimum at +0.960",
               shown[0][-1], shallow - 1e-3, shallow + 1e-3, source),
-        Claim("Momentum 0.9 carries it over the barrier, to the global minimum at -1.036", shown[0.9][-1], deep - 1e-3,
-              deep + 1e-3, source),
-        Claim("Momentum 0.95 carries it there and back, to +0.960: escape is not monotone in momentum",
+        Claim("Momentum 0.9 carries a ball through the poor well, to the global minimum: it ends at x",
+              shown[0.9][-1], deep - 1e-3, deep + 1e-3, source),
+        Claim("Momentum 0.95 carries it there and back to the poor one: more is not better; it ends at x",
               shown[0.95][-1], shallow - 1e-3, shallow + 1e-3, source),
         Claim("Nesterov's 0.95 stays at the global one, -1.036", nesterov, deep - 1e-3, deep + 1e-3, source),
         Claim("A ball at rest in the poor well stays, whatever its momentum: without noise nothing lifts it; "

@@ -21,9 +21,9 @@ DEFINITION = (
     ("At 0.99 it overshoots.", "0.99 overshoots: at lr 0.01"),
     ("Its effective learning rate is lr / (1 - momentum).", "The effective rate is"),
     ("It goes together with adaptive rates, and multiplies those, too.", "RMSprop's momentum multiplies"),
-    ("It may carry past a local minimum,", "Momentum 0.9 carries it over the barrier"),
+    ("It may carry past a local minimum,", "Momentum 0.9 carries a ball through the poor well"),
     ("and it may not.", "Momentum 0.95 carries it there and back"),
-    ("The best value depends on the learning rate.", "The best momentum depends"),
+    ("The best value depends on the learning rate.", "The best momentum depends on the learning rate"),
 )
 
 QUICK = (
