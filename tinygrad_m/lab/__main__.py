@@ -95,9 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     drawing = importlib.util.find_spec("matplotlib") is not None
     if part == "report" and not drawing:
-        raise ResultsError(
-            'the report needs matplotlib for its figures: pip install "tinygrad_m[lab]" (in a clone: -e ".[lab]")'
-        )
+        raise ResultsError(f"the report needs matplotlib for its figures: {INSTALL}")
     began = time.monotonic()
     studies = run(part, options, out)
     files = report.write_parts(studies, out, drawing, options.quiet)

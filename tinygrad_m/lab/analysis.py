@@ -134,9 +134,7 @@ def cell(rows: Sequence[dict[str, Any]], optimizer: str, protocol: str, momentum
     raise KeyError(f"no row for {optimizer}, {protocol}, momentum {momentum}")
 
 
-def heat(
-    experiment: dict[str, Any], measure: str = "accuracy"
-) -> tuple[list[float], list[float], np.ndarray, np.ndarray]:
+def heat(experiment: dict[str, Any]) -> tuple[list[float], list[float], np.ndarray, np.ndarray]:
     """The map: (rates, momenta, mean final accuracy [rate, momentum], fraction of runs diverged)."""
     settings, mus = experiment["settings"], momenta(experiment)
     rates = [float(lr) for lr in settings["heat_rates"]]

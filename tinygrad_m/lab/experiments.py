@@ -13,13 +13,13 @@ import numpy as np
 
 from .. import nn, optim
 from ..data import load_mnist
+from ..data.mnist import STD
 from ..nn import functional as F
 from ..tensor import Tensor
 from . import theory
 from .curvature import Hessian, flatten, gauge, power_iteration, spectrum, unflatten
 
 MOMENTA = (0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
-STD = 0.3081  # of MNIST's pixels
 STEPS = 40  # for which one listens to a pluck
 
 # -- what the experiments share --------------------------------------------------------------------

@@ -139,8 +139,8 @@ class Journal:
             self._compare(head["settings"], head.get("format"))
             self.started = head["date"]
         for body in found:
-            same = {name: self.settings[name] for name in self.settings if name in body["run"] and name != "epochs"}
-            self._compare({**self.settings, **{name: body["run"][name] for name in same}}, FORMAT)
+            own = {name: body["run"][name] for name in self.settings if name in body["run"] and name != "epochs"}
+            self._compare({**self.settings, **own}, FORMAT)
             self.runs[body["key"]] = body["run"]
             while len(self.sittings) < body["number"]:
                 self.sittings.append({"by": "?", "runs": 0, "seconds": 0.0, "machine": {}})

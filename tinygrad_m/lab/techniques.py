@@ -285,10 +285,6 @@ def dropout(plan: Plan) -> Part:
     return Part(claims, [picture("dropout", caption, data)], data)
 
 
-# What each starts from, and the middle of its rates: five, half a decade apart. The one that is best on images that
-# are neither trained on nor tested on is taken: the same rule for all.
-
-
 def study(options: Options) -> Study:
     """The whole part. Quick: 4,000 images, 90 steps, 2 or 3 seeds, coarser grids; else 12,000, 5 epochs, 4 seeds."""
     plan = Plan.of(options)
