@@ -1,6 +1,6 @@
 """The differentiable operations, by topic: each one's forward and its derivative rules together.
 elementwise.py reads like a table of derivatives and is the place to start; then reduce.py, shape.py,
-indexing.py, linalg.py, fused.py (fast versions of what the others can also say) and conv.py."""
+indexing.py, linalg.py, fused.py (fast versions of what the others can also say) conv.py and pool.py."""
 
 from .conv import *  # noqa: F403
 from .elementwise import *  # noqa: F403
@@ -11,5 +11,6 @@ from .indexing import getitem as getitem  # behind x[...]
 from .indexing import raw_index as raw_index
 from .indexing import write as write
 from .linalg import *  # noqa: F403
+from .pool import *  # noqa: F403
 from .reduce import *  # noqa: F403
 from .shape import *  # noqa: F403

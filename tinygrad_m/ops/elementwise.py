@@ -10,10 +10,13 @@ from collections.abc import Callable
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from .. import backend
+import numpy as np
+
+from .. import autograd, backend
 from ..autograd import Operand
 from ..backend import Array
 from ..operation import Rule, composed, op
+from .pieces import each, flat, ranges
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -29,18 +32,19 @@ __all__ = [
 XP = Any  # the array library: numpy, or cupy
 
 
-def ufunc(name: str, doc: str, cast: str = "float", np: str = "", **rules: Rule | None) -> Callable[..., Tensor]:
-    """The operation that is one function of the array library (`np`: its name there), of x or of a and b."""
+def ufunc(name: str, doc: str, cast: str = "float", numpy: str = "", **rules: Rule | None) -> Callable[..., Tensor]:
+    """The operation that is one function of the array library (`numpy`: its name there), of x or of a and b."""
     if "x" in rules:
 
         def forward(xp: XP, x: Operand) -> Array:
-            return getattr(xp, np or name)(x)
+            return getattr(xp, numpy or name)(x)
     else:
 
         def forward(xp: XP, a: Operand, b: Operand) -> Array:  # type: ignore[misc]
-            return getattr(xp, np or name)(a, b)
+            return getattr(xp, numpy or name)(a, b)
 
     forward.__name__, forward.__doc__, forward.__module__ = name, doc, __name__
+    forward.numpy = getattr(np, numpy or name)  # type: ignore[attr-defined]
     return op(cast=cast, **rules)(forward)
 
 
@@ -66,7 +70,7 @@ add = ufunc("add", "a + b.", "common", a=lambda g: g, b=lambda g: g)
 subtract = ufunc("subtract", "a - b.", "common", a=lambda g: g, b=lambda g: -g)
 multiply = ufunc("multiply", "a * b.", "common", a=lambda g, b: g * b, b=lambda g, a: g * a)
 divide = ufunc("divide", "a / b; integers give float32.", a=lambda g, b: g / b, b=lambda g, out, b: -g * out / b)
-pow = ufunc("pow", "a to the power b.", "common", np="power", a=_pow_base, b=_pow_exponent)
+pow = ufunc("pow", "a to the power b.", "common", numpy="power", a=_pow_base, b=_pow_exponent)
 negative = ufunc("negative", "-x.", "common", x=lambda g: -g)
 abs = ufunc("abs", "|x|; its slope at 0 is 0.", "common", x=lambda g, x: g * sign(x))
 sign = ufunc("sign", "-1, 0 or 1; its slope is 0.", "common", x=lambda g: g * 0.0)
@@ -87,9 +91,9 @@ log10 = ufunc("log10", "Logarithm to base 10.", x=lambda g, x: g / (x * math.log
 sin = ufunc("sin", "Sine.", x=lambda g, x: g * cos(x))
 cos = ufunc("cos", "Cosine.", x=lambda g, x: -g * sin(x))
 tan = ufunc("tan", "Tangent.", x=lambda g, out: g * (1.0 + out * out))
-asin = ufunc("asin", "Inverse sine.", np="arcsin", x=lambda g, x: g * rsqrt(1.0 - x * x))
-acos = ufunc("acos", "Inverse cosine.", np="arccos", x=lambda g, x: -g * rsqrt(1.0 - x * x))
-atan = ufunc("atan", "Inverse tangent.", np="arctan", x=lambda g, x: g / (1.0 + x * x))
+asin = ufunc("asin", "Inverse sine.", numpy="arcsin", x=lambda g, x: g * rsqrt(1.0 - x * x))
+acos = ufunc("acos", "Inverse cosine.", numpy="arccos", x=lambda g, x: -g * rsqrt(1.0 - x * x))
+atan = ufunc("atan", "Inverse tangent.", numpy="arctan", x=lambda g, x: g / (1.0 + x * x))
 sinh = ufunc("sinh", "Hyperbolic sine.", x=lambda g, x: g * cosh(x))
 cosh = ufunc("cosh", "Hyperbolic cosine.", x=lambda g, x: g * sinh(x))
 tanh = ufunc("tanh", "Hyperbolic tangent.", x=lambda g, out: g * (1.0 - out * out))
@@ -130,10 +134,35 @@ def sigmoid(xp: XP, x: Operand) -> Array:
     return xp.where(x >= 0, 1, e) / (1 + e)
 
 
-@op(x=lambda g, out: _where(out <= 0, 0.0, g))  # not g * (out > 0): 0 * inf is nan
+def hold(x: Any) -> Any:
+    """x as a constant of a rule: whether it is positive, or the largest, does not change with a small step."""
+    return x.detach() if isinstance(x, autograd.TensorType) else x
+
+
+@op(g=lambda grad, y: _relu_slope(grad, y))
+def _relu_slope(xp: XP, g: Operand, y: Operand) -> Array:
+    """g where y = relu(x) > 0, or is nan, else 0."""
+    slope = np.empty_like(g) if xp is np else None
+    rows = None if slope is None else flat(g, y, slope)
+    if rows is None:
+        return masked(xp, g, ~(y <= 0))
+
+    def piece(a: int, b: int) -> None:
+        masked(np, rows[0][a:b], ~(rows[1][a:b] <= 0), out=rows[2][a:b])
+
+    each(piece, ranges(g.size, g.itemsize))
+    return slope
+
+
+@op(x=lambda g, out: _relu_slope(g, hold(out)))
 def relu(xp: XP, x: Operand) -> Array:
     """max(x, 0); its slope at 0 is 0."""
-    return xp.maximum(x, 0)
+    out = np.empty_like(x) if xp is np else None
+    rows = None if out is None else flat(x, out)
+    if rows is None:
+        return xp.maximum(x, 0)
+    each(lambda a, b: np.maximum(rows[0][a:b], 0, out=rows[1][a:b]), ranges(x.size, x.itemsize))
+    return out
 
 
 @op(cast="float", x=lambda g, x, negative_slope: _where(x > 0, g, g * negative_slope))
@@ -199,7 +228,25 @@ def clip(x: Operand, min: Operand = None, max: Operand = None) -> Tensor:
 def _where(xp: XP, condition: Operand, a: Operand, b: Operand) -> Array:
     if not hasattr(a, "dtype") and not hasattr(b, "dtype") and float in (type(a), type(b)):
         a = xp.asarray(a, dtype="float32")  # two numbers: as when a Tensor is made of them
-    return xp.where(condition if hasattr(condition, "dtype") else xp.asarray(bool(condition)), a, b)
+    condition = condition if hasattr(condition, "dtype") else xp.asarray(bool(condition))
+    if type(b) is float and b == 0:
+        return masked(xp, a, condition)
+    if type(a) is float and a == 0:
+        return masked(xp, b, ~condition)
+    return xp.where(condition, a, b)
+
+
+def masked(xp: XP, x: Array, mask: Array, out: Array | None = None) -> Array:
+    """x where the mask is true, else 0; written into `out` if given. Not x * mask, as 0 * inf is nan; and np.where is
+    ten times slower, since the processor cannot guess its branches: here all bits of an element are kept, or none."""
+    if xp is np and getattr(x, "dtype", mask.dtype).kind == "f":
+        word, bits = f"int{8 * x.itemsize}", np.negative(mask.view("int8"))  # -1 has all bits set
+        return np.bitwise_and(x.view(word), bits, out=None if out is None else out.view(word)).view(x.dtype)
+    result = xp.where(mask, x, 0.0)
+    if out is None:
+        return result
+    out[...] = result
+    return out
 
 
 @composed

@@ -174,8 +174,9 @@ def logsumexp(xp: XP, x: Operand, axis: Axis = None, keepdims: bool = False) -> 
 @op(cast="float", x=lambda g, out, axis: out * (g - (g * out).sum(axis=axis, keepdims=True)))
 def softmax(xp: XP, x: Operand, axis: int = -1) -> Array:
     """e^x / sum(e^x) along an axis, computed from x - max: no overflow."""
-    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
-    e /= xp.sum(e, axis=axis, keepdims=True)
+    e = x - x.max(axis=axis, keepdims=True)
+    xp.exp(e, out=e)
+    e /= e.sum(axis=axis, keepdims=True)
     return e
 
 

@@ -1,0 +1,145 @@
+"""How NumPy is kept fast on large arrays: work in pieces that stay in the processor's cache, write intermediate
+results into memory that is used again, and share the pieces between threads (NumPy lets other Python threads run
+while it computes). Results do not depend on the number of threads: the pieces, and the order of sums, are the same."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array
+
+CACHE = 2 << 20  # bytes of a piece: about what a core's caches hold, and enough work for a thread to be worth it
+SHORT = 512  # elements; NumPy >= 2.3 copies rows shorter than half its buffer (8192) before it works on them: for views
+SHARED = 20_000_000  # multiplications; for a smaller product a thread takes longer to wake up than it saves
+KEPT = 32 << 20  # bytes of scratch memory, at most, that a thread keeps
+
+_pool: Any = None  # the other threads, started when first needed
+_local = threading.local()
+
+
+def _from_environment() -> int:
+    text = os.environ.get("TINYGRAD_M_THREADS", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"the environment variable TINYGRAD_M_THREADS must be a whole number from 1, not {text!r}")
+    return int(text)
+
+
+_threads = _from_environment()
+
+
+def set_num_threads(n: int) -> None:
+    """How many threads convolution, pooling and large matrix products are shared between (at start:
+    $TINYGRAD_M_THREADS, else 1). NumPy's own matrix product has threads as well, which get in the way of these: set
+    OPENBLAS_NUM_THREADS=1 before NumPy is imported."""
+    global _threads
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"set_num_threads takes a whole number of at least 1, not {n!r}")
+    _threads = n
+    _forget_pool()
+
+
+def get_num_threads() -> int:
+    """What set_num_threads() has set."""
+    return _threads
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)  # a forked process has none of the threads
+
+
+def each(work: Callable[..., Any], pieces: Sequence[tuple[int, int]]) -> list[Any]:
+    """[work(a, b) for (a, b) in pieces], shared between the threads; each takes the next piece when it is free."""
+    before = np.setbufsize(SHORT)
+    try:
+        return _each(work, pieces)
+    finally:
+        np.setbufsize(before)
+
+
+def _each(work: Callable[..., Any], pieces: Sequence[tuple[int, int]]) -> list[Any]:
+    global _pool
+    helpers = min(_threads, len(pieces)) - 1
+    if helpers < 1:
+        return [work(a, b) for a, b in pieces]
+    if _pool is None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        _pool = ThreadPoolExecutor(_threads - 1, "tinygrad_m")
+    todo, results = deque(enumerate(pieces)), [None] * len(pieces)
+
+    def run() -> None:
+        while todo:
+            try:
+                k, (a, b) = todo.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            results[k] = work(a, b)
+
+    # in a copy of this thread's context: np.errstate is part of it
+    others = [_pool.submit(contextvars.copy_context().run, run) for _ in range(helpers)]
+    try:
+        run()
+    finally:
+        todo.clear()
+        for other in others:
+            other.result()
+    return results
+
+
+def ranges(n: int, bytes_each: int, cache: int = CACHE) -> list[tuple[int, int]]:
+    """range(n) cut into [(a, b), ...] that fit the cache."""
+    size = max(1, cache // max(bytes_each, 1))
+    cuts = [*range(0, n, size)] or [0]
+    return list(zip(cuts, [*cuts[1:], n], strict=True))
+
+
+def matmul(a: Array, b: Array, out: Array) -> Array:
+    """np.matmul of two matrices; the threads share a large one."""
+    (m, k), n = a.shape, b.shape[1]
+    if _threads == 1 or m * n * k < SHARED:
+        return np.matmul(a, b, out=out)
+    rows = m > n  # which side of the result is cut
+    size = -(-max(m, n) // _threads)
+
+    def piece(start: int, _: int) -> None:
+        part = slice(start, start + size)
+        np.matmul(a[part] if rows else a, b if rows else b[:, part], out=out[part] if rows else out[:, part])
+
+    each(piece, [(start, 0) for start in range(0, max(m, n), size)])
+    return out
+
+
+def flat(*arrays: Array) -> list[Array] | None:
+    """Large arrays that lie alike and without gaps in memory, as one row each: what is done element by element can
+    then be cut anywhere. None for others, and for small ones."""
+    if arrays[0].nbytes <= CACHE or any(a.strides != arrays[0].strides for a in arrays):
+        return None
+    rows = [a.ravel("K") for a in arrays]
+    return rows if all(row.base is not None for row in rows) else None  # a copy: there were gaps
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Uninitialized memory of this thread, the same for the same name: the next call overwrites it."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    kept: dict[str, Array] = _local.__dict__.setdefault("kept", {})
+    memory = kept.get(name)
+    if memory is None or memory.nbytes < size:
+        kept.pop(name, None)
+        memory = np.empty(size, np.uint8)
+        if size + sum(m.nbytes for m in kept.values()) <= KEPT:
+            kept[name] = memory
+    return memory[:size].view(dtype).reshape(shape)

@@ -1,0 +1,155 @@
+"""Pooling: the largest or the mean of each window of an image, (N, C, H, W) -> (N, C, oh, ow). A window's place (i, j)
+over all windows is a strided view of the image, so there is no loop but over the few places; channels are worked on
+in pieces that fit the cache. Read windows.py first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import autograd
+from ..autograd import Operand
+from ..backend import Array
+from ..operation import composed, op
+from .elementwise import XP, masked
+from .pieces import each, ranges
+from .windows import Pair, Windows, batch_last, windows_of
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+__all__ = ["avg_pool2d", "max_pool2d"]
+
+
+@composed
+def max_pool2d(
+    x: Operand, kernel: Pair = (2, 2), stride: Pair = (2, 2), padding: Pair = (0, 0), dilation: Pair = (1, 1)
+) -> Tensor:
+    """The largest of each window, (N, C, H, W) -> (N, C, oh, ow); of equal ones the first takes the gradient."""
+    windows = windows_of("max_pool2d", kernel, stride, padding, dilation)
+    if any(2 * p > k for p, k in zip(windows.padding, windows.kernel, strict=True)):
+        raise ValueError(f"max_pool2d: padding {padding} must be at most half the kernel {kernel}")
+    return _max_pool(x, windows=windows, winners=[] if x.requires_grad and autograd.is_grad_enabled() else None)
+
+
+# Which pixel is the largest of a window does not change with a small step. So it is a constant of the rules, found in
+# the forward, where the pixels are in the cache: (C, oh, kh, ow, kw, N), true for one place (i, j) of each window.
+
+
+@op(x=lambda g, shape, windows, winners: _max_scatter(g, size=shape, windows=windows, winners=winners))
+def _max_pool(xp: XP, x: Operand, windows: Any = None, winners: Any = None) -> Array:
+    (oh, ow), (n, c), kernel = windows.out_size(x.shape), x.shape[:2], windows.kernel
+    image = windows.pad(xp, x, -float("inf"))
+    tile, out = windows.tile(image, oh, ow), xp.empty((c, oh, ow, n), x.dtype)
+    hits = None if winners is None else xp.empty((c, oh, kernel[0], ow, kernel[1], n), bool)
+
+    def piece(a: int, b: int) -> None:
+        part, top = image[a:b], out[a:b]
+        if tile:  # first along the rows, which are long
+            tiles = _tiles(part, windows, oh, ow)
+            rows = _largest(xp, [tiles[:, :, i] for i in range(kernel[0])])
+            _largest(xp, [rows[:, :, :, j] for j in range(kernel[1])], top)
+        else:
+            _largest(xp, [part[place] for _, _, place in windows.places(oh, ow)], top)
+        if hits is None:
+            return
+        if tile:
+            hits[a:b] = tiles == top[:, :, None, :, None]
+        free = xp.ones(top.shape, bool)  # windows that no place has won yet
+        for i, j, place in windows.places(oh, ow):
+            here = hits[a:b, :, i, :, j]
+            if not tile:
+                here[...] = part[place] == top
+            here &= free
+            free ^= here
+
+    each(piece, _channels(xp, image))
+    if winners is not None:
+        winners.append(hits)
+    return out.transpose(3, 0, 1, 2)
+
+
+def _largest(xp: XP, arrays: list[Array], out: Array | None = None) -> Array:
+    """The largest of the arrays, element by element."""
+    out = xp.empty(arrays[0].shape, arrays[0].dtype) if out is None else out
+    xp.maximum(arrays[0], arrays[-1], out=out)
+    for array in arrays[1:-1]:
+        xp.maximum(out, array, out=out)
+    return out
+
+
+def _tiles(image: Array, windows: Windows, oh: int, ow: int) -> Array:
+    """(C, H, W, N) -> (C, oh, kh, ow, kw, N), for windows that tile it."""
+    return image.reshape(len(image), oh, windows.kernel[0], ow, windows.kernel[1], -1)
+
+
+@op(g=lambda grad, windows, winners: _max_gather(grad, windows=windows, winners=winners))
+def _max_scatter(xp: XP, g: Operand, size: Any = None, windows: Any = None, winners: Any = None) -> Array:
+    """Each window's gradient to the pixel that is its maximum: the transpose of _max_gather."""
+    hits, g, (oh, ow) = winners[0], batch_last(xp, g), g.shape[2:]
+    image = windows.blank(xp, size, g.dtype, fill=False)
+
+    def piece(a: int, b: int) -> None:
+        part = image[a:b]
+        if windows.tile(image, oh, ow):  # all places at once, so that memory is written in its order
+            masked(xp, g[a:b, :, None, :, None], hits[a:b], out=_tiles(part, windows, oh, ow))
+            return
+        part.fill(0)
+        for i, j, place in windows.places(oh, ow):
+            part[place] += masked(xp, g[a:b], hits[a:b, :, i, :, j])
+
+    each(piece, _channels(xp, image))
+    return windows.inner(image)
+
+
+@op(x=lambda g, shape, windows, winners: _max_scatter(g, size=shape, windows=windows, winners=winners))
+def _max_gather(xp: XP, x: Operand, windows: Any = None, winners: Any = None) -> Array:
+    """The pixels of an image where another one had the maxima of its windows."""
+    image, (oh, ow) = windows.pad(xp, x), windows.out_size(x.shape)
+    total = xp.zeros((x.shape[1], oh, ow, x.shape[0]), x.dtype)
+    for i, j, place in windows.places(oh, ow):
+        total += masked(xp, image[place], winners[0][:, :, i, :, j])
+    out: Array = total.transpose(3, 0, 1, 2)
+    return out
+
+
+@composed
+def avg_pool2d(x: Operand, kernel: Pair = (2, 2), stride: Pair = (2, 2), padding: Pair = (0, 0)) -> Tensor:
+    """The mean of each window, (N, C, H, W) -> (N, C, oh, ow); padding counts as zeros."""
+    return _avg_pool(x, windows=windows_of("avg_pool2d", kernel, stride, padding))
+
+
+@op(cast="float", x=lambda g, shape, windows: _avg_spread(g, size=shape, windows=windows))
+def _avg_pool(xp: XP, x: Operand, windows: Any = None) -> Array:
+    oh, ow = windows.out_size(x.shape)
+    image = windows.pad(xp, x)
+    out = xp.zeros((x.shape[1], oh, ow, x.shape[0]), x.dtype)
+
+    def piece(a: int, b: int) -> None:
+        mean = out[a:b]
+        for _, _, place in windows.places(oh, ow):
+            mean += image[a:b][place]
+        mean *= 1.0 / (windows.kernel[0] * windows.kernel[1])
+
+    each(piece, _channels(xp, image))
+    return out.transpose(3, 0, 1, 2)
+
+
+@op(g=lambda grad, windows: _avg_pool(grad, windows=windows))
+def _avg_spread(xp: XP, g: Operand, size: Any = None, windows: Any = None) -> Array:
+    """The transpose of _avg_pool: an equal share of each window's gradient to all its pixels."""
+    image = windows.blank(xp, size, g.dtype)
+    share = batch_last(xp, g) * (1.0 / (windows.kernel[0] * windows.kernel[1]))
+
+    def piece(a: int, b: int) -> None:
+        for _, _, place in windows.places(*g.shape[2:]):
+            image[a:b][place] += share[a:b]
+
+    each(piece, _channels(xp, image))
+    return windows.inner(image)
+
+
+def _channels(xp: XP, image: Array) -> list[tuple[int, int]]:
+    """The channels of (C, H, W, N) in pieces; all at once on CUDA."""
+    return ranges(len(image), image[:1].nbytes) if xp is np else [(0, len(image))]
