@@ -11,7 +11,9 @@ from .. import backend, ops
 from ..autograd import no_grad
 from ..creation import arange, ones
 from ..ops import gelu, relu, sigmoid, silu, tanh
-from ..ops.conv import pair as pair  # layers.py calls it, too
+from ..ops.batch_norm import _affine, fits, fused_batch_norm, plain_batch_norm
+from ..ops.fused import _linear_by_columns, by_columns
+from ..ops.windows import pair as pair  # layers.py calls it, too
 from ..tensor import Tensor, wrap
 from . import losses
 from .losses import *  # noqa: F403
@@ -55,7 +57,7 @@ def log_softmax(input: Tensor, dim: int = -1, *, axis: int | None = None) -> Ten
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x weight^T + bias: input (..., in), weight (out, in), bias (out,) -> (..., out)."""
-    return ops.linear(input, weight, bias)
+    return (_linear_by_columns if by_columns(weight.data) else ops.linear)(input, weight, bias)
 
 
 def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
@@ -180,9 +182,10 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     if not training or p == 0.0:
         return input
     x = input if isinstance(input, Tensor) else Tensor(input)
-    mask = (backend.rng().random(x.shape, dtype=np.float32) >= p).astype(x.dtype if x.dtype.kind == "f" else np.float32)
-    if p < 1.0:
-        mask *= 1.0 / (1.0 - p)
+    shape = x.shape if x.ndim != 4 else (*x.shape[1:], len(x))  # images lie in memory as (C, H, W, N)
+    kept = backend.rng().random(shape, dtype=np.float32) >= p
+    mask = kept * np.asarray(1.0 / (1.0 - p) if p < 1.0 else 0.0, x.dtype if x.dtype.kind == "f" else np.float32)
+    mask = mask.transpose(3, 0, 1, 2) if x.ndim == 4 else np.asfortranarray(mask) if by_columns(x.data) else mask
     return x * wrap(backend.put(mask, x.device))
 
 
@@ -194,27 +197,27 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
     In training mean and var are the batch's own (var divides by n), part of the graph, and the running ones, if
     given, follow in place: r <- (1 - momentum) r + momentum new, where the new var divides by n - 1."""
     x = input if isinstance(input, Tensor) else Tensor(input)
-    axes, view = (0, *range(2, x.ndim)), (1, -1, *[1] * (x.ndim - 2))
-    if training:
-        n = x.size // max(x.shape[1], 1)
-        if n < 2:
-            raise ValueError(
-                f"batch_norm: training needs more than 1 value for each channel, got {x.shape}: use eval()"
-            )
-        mean = x.mean(axis=axes, keepdims=True)
-        off = x - mean
-        var = ops.square(off).mean(axis=axes, keepdims=True)
-        with no_grad():
-            for running, new in ((running_mean, mean), (running_var, var * (n / (n - 1)))):
-                if running is not None:
-                    running += (new.reshape(-1) - running) * momentum  # in place
-    elif running_mean is None or running_var is None:
-        raise ValueError("batch_norm needs running_mean and running_var unless training=True")
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm needs running_mean and running_var unless training=True")
+        if not fits(x, running_mean, running_var, weight, bias):
+            return plain_batch_norm(x, weight, bias, running_mean, running_var, eps)[0]
+        scale = ops.rsqrt(running_var + eps) if weight is None else ops.rsqrt(running_var + eps) * weight
+        offset = -running_mean * scale if bias is None else bias - running_mean * scale
+        return _affine(x, scale, offset)
+    n = x.size // max(x.shape[1], 1)
+    if n < 2:
+        raise ValueError(f"batch_norm: training needs more than 1 value for each channel, got {x.shape}: use eval()")
+    if fits(x, weight, bias):
+        out, mean, var = fused_batch_norm(x, weight, bias, eps)
     else:
-        off, var = x - running_mean.reshape(view), running_var.reshape(view)
-    scale = ops.rsqrt(var + eps)
-    out = off * (scale if weight is None else scale * weight.reshape(view))
-    return out if bias is None else out + bias.reshape(view)
+        out, mean, var = plain_batch_norm(x, weight, bias, eps=eps)
+    with no_grad():
+        if running_mean is not None:
+            running_mean += (mean - running_mean) * momentum  # in place
+        if running_var is not None:
+            running_var += (var * (n / (n - 1)) - running_var) * momentum
+    return out
 
 
 def layer_norm(input: Tensor, normalized_shape: int | tuple[int, ...], weight: Tensor | None = None,

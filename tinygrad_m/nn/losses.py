@@ -5,8 +5,11 @@ criteria.py has the same losses as modules, such as nn.CrossEntropyLoss."""
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..creation import arange, ones
+from ..ops.fused import _mean_cross_entropy
 from ..tensor import Tensor
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "hinge_embedding_loss",
@@ -110,6 +113,8 @@ def cross_entropy(input: Tensor, target: Any, weight: Any = None, ignore_index: 
     x, y, shape, maybe_ignored = _classes("cross_entropy", input, target, ignore_index, reduction)
     if weight is not None or label_smoothing != 0.0 or y.dtype.kind == "f":
         return plain_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
+    if reduction == "mean" and not maybe_ignored and len(shape) == 1 and shape[0] > 0:
+        return _mean_cross_entropy(x, y)
     loss = ops.softmax_cross_entropy(x, y)
     if not maybe_ignored:
         return _reduce(loss, reduction, shape)
@@ -252,7 +257,10 @@ def _pick(x: Tensor, hot: Tensor) -> Tensor:
 
 def extremes(x: Tensor) -> tuple[int, int]:
     """The least and largest of integers; (0, -1) if there are none, or on CUDA, where nothing waits to look."""
-    return (int(x.data.min()), int(x.data.max())) if x.size and x.device == "cpu" else (0, -1)
+    values: Any = x.data
+    if x.device != "cpu" or not values.size:
+        return 0, -1
+    return int(np.minimum.reduce(values, axis=None)), int(np.maximum.reduce(values, axis=None))
 
 
 def _classes(name: str, input: Any, target: Any, ignore_index: int | None,
@@ -265,13 +273,13 @@ def _classes(name: str, input: Any, target: Any, ignore_index: int | None,
         raise ValueError(f"{name}: input must be floats (N, C), (C,) or (N, C, ...), not {x.dtype} of shape {x.shape}")
     if not isinstance(target, Tensor):  # on the host, to be checked
         target = Tensor(target, device=None if hasattr(target, "__cuda_array_interface__") else "cpu")
-    axis, soft = min(x.ndim - 1, 1), name == "cross_entropy"
+    axis, soft, kind = min(x.ndim - 1, 1), name == "cross_entropy", target.dtype.kind
     classes, shape = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
-    if soft and target.dtype.kind == "f" and target.shape == x.shape:
+    if soft and kind == "f" and target.shape == x.shape:
         if ignore_index is not None and ignore_index >= 0:
             raise ValueError(f"{name}: ignore_index={ignore_index} goes with integer labels, not with probabilities")
         return _rows(x, axis), _rows(target.astype(x.dtype).to(x.device), axis), shape, False
-    if target.dtype.kind not in "iu":
+    if kind not in "iu":
         other = f", or give probabilities of the input's shape {x.shape}" if soft else ""
         raise TypeError(f"{name}: labels must be integers, not {target.dtype}: use labels.astype('int64'){other}")
     if target.shape != shape:
@@ -285,7 +293,8 @@ def _classes(name: str, input: Any, target: Any, ignore_index: int | None,
             known = f"input {x.shape} has {classes} classes, 0 to {classes - 1}"
             raise ValueError(f"{name}: label {bad[0]} is no class: {known}{remedy}")
     maybe_ignored = target.device != "cpu" or (ignore_index is not None and low <= ignore_index <= high)
-    y = target.astype("int64") if target.device == x.device else target.astype("int64").to(x.device)
+    y = target if target.dtype == np.int64 else target.astype("int64")
+    y = y if y.device == x.device else y.to(x.device)
     return _rows(x, axis), y if y.ndim == 1 else y.reshape(-1), shape, maybe_ignored
 
 
