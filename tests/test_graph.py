@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_m as tg
+from tinygrad_m import operation
 
 T = tg.Tensor
 
@@ -233,10 +234,31 @@ def test_gradients_of_a_broadcast_are_writable() -> None:
     x, b = T(np.ones((3, 2)), requires_grad=True), leaf(1.0)
     (x + b).sum().backward()
     for t in (x, b):
-        assert t.grad is not None and t.grad.data.flags.writeable and t.grad.data.flags.owndata
+        assert t.grad is not None and t.grad.data.flags.writeable
         with tg.no_grad():
             t.grad *= 2.0
-    assert grad_of(b) == [12.0]
+    assert grad_of(b) == [12.0] and grad_of(x) == [[2.0, 2.0]] * 3
+
+
+def test_a_gradient_that_nobody_shares_is_not_copied() -> None:
+    """A transposed view, when nobody but it knows its memory, becomes .grad as it is; else a copy in its order."""
+    held: list[Any] = []
+    before = dict(operation.REGISTRY)
+    try:
+
+        @operation.op(x=lambda g, shape: held[0].T if held else np.full(shape[::-1], g.item()).T)
+        def total(xp: Any, x: Any) -> Any:
+            return xp.sum(x)
+    finally:
+        operation.REGISTRY.clear()
+        operation.REGISTRY.update(before)
+    for others in ([], [np.ones((2, 3))]):
+        held[:] = others
+        x = T(np.ones((3, 2)), requires_grad=True)
+        total(x).backward()
+        assert x.grad is not None and x.grad.data.flags.f_contiguous and grad_of(x) == [[1.0, 1.0]] * 3
+        assert (x.grad.data.base is None) == bool(others)
+        assert not any(np.shares_memory(x.grad.data, other) for other in others)
 
 
 # -- hooks -------------------------------------------------------------------------------------------

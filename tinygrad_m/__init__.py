@@ -7,9 +7,10 @@
 
 Read tensor.py, then ops/elementwise.py, operation.py and autograd.py: that is the whole engine."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import creation, data, nn, ops, optim
+from . import creation, ops
 from .autograd import GraphError, enable_grad, grad, is_grad_enabled, no_grad
 from .backend import DeviceError, device_count, get_default_device, manual_seed, set_default_device
 from .creation import *  # noqa: F403
@@ -20,6 +21,8 @@ from .ops.elementwise import *  # noqa: F403
 from .ops.fused import *  # noqa: F403
 from .ops.indexing import *  # noqa: F403
 from .ops.linalg import *  # noqa: F403
+from .ops.pieces import get_num_threads, set_num_threads
+from .ops.pool import *  # noqa: F403
 from .ops.reduce import *  # noqa: F403
 from .ops.shape import *  # noqa: F403
 from .tensor import Tensor, from_dlpack
@@ -27,8 +30,8 @@ from .tensor import Tensor, from_dlpack
 __version__ = "0.1.0"
 __all__ = [
     "DeviceError", "GradcheckError", "GraphError", "Tensor", "data", "device_count", "enable_grad", "from_dlpack",
-    "get_default_device", "grad", "gradcheck", "is_grad_enabled", "manual_seed", "nn", "no_grad", "ops", "optim",
-    "set_default_device",
+    "get_default_device", "get_num_threads", "grad", "gradcheck", "is_grad_enabled", "manual_seed", "nn", "no_grad",
+    "ops", "optim", "set_default_device", "set_num_threads",
 ]  # fmt: skip
 __all__ += creation.__all__
 __all__ += ops.elementwise.__all__
@@ -38,11 +41,19 @@ __all__ += ops.indexing.__all__
 __all__ += ops.linalg.__all__
 __all__ += ops.fused.__all__
 __all__ += ops.conv.__all__
+__all__ += ops.pool.__all__
 
-if not TYPE_CHECKING:  # for people who come from PyTorch
+if TYPE_CHECKING:
+    from . import data, nn, optim
+else:
     del tensor  # noqa: F821 (the file, so that tg.tensor(...) gives the hint below)
 
     def __getattr__(name: str) -> object:
-        if name in PYTORCH_NAMES:
+        if name in ("data", "nn", "optim"):  # imported when first used: many scripts need only tensors
+            return import_module(f"{__name__}.{name}")
+        if name in PYTORCH_NAMES:  # for people who come from PyTorch
             raise AttributeError(f"tinygrad_m has no {name!r}: use {PYTORCH_NAMES[name]}")
         raise AttributeError(f"module 'tinygrad_m' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -5,6 +5,7 @@ recursion. operation.py (who makes the nodes, and what a rule is) is the file to
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ContextDecorator
@@ -39,7 +40,6 @@ class _State(threading.local):
 
 
 _state = _State()
-_HOST = (np.ndarray, np.generic)  # NumPy's own: they need no device to be made current
 
 
 class no_grad(ContextDecorator):
@@ -77,70 +77,80 @@ class Node:
     """One recorded operation. It knows its parents and what its rules read, never its own Tensor: so the
     graph has no cycle, and is freed as soon as nobody holds its end."""
 
-    # kept: for each value that a rule will read, the value, its version box, and the count in the box at the time
+    # kept: what rules will read, as Op._keeper says: value, box, count ... operation.py fills the slots
     __slots__ = ("op", "plan", "attrs", "parents", "kept", "shape", "dtype", "_hooks", "retain")
+    op: Op
+    plan: Any
+    attrs: dict[str, Any]
+    parents: list[Vertex | None]
+    kept: tuple[Any, ...] | None
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    _hooks: list[list[Callable[[Tensor], Tensor | None]]] | None
+    retain: Callable[[], Tensor | None] | None  # weak reference to a Tensor that wants its .grad
 
-    def __init__(self, op: Op, plan: Any, attrs: dict[str, Any], parents: Any, kept: Any, out: Array) -> None:
-        self.op, self.plan, self.attrs, self.parents, self.kept = op, plan, attrs, parents, kept
-        self.shape, self.dtype = out.shape, out.dtype
-        self._hooks: list[list[Callable[[Tensor], Tensor | None]]] | None = None
-        self.retain: Callable[[], Tensor | None] | None = None  # weak reference to a Tensor that wants its .grad
-
-    def saved(self, create_graph: bool) -> Any:
-        """[out, *inputs] for the rules: arrays, or Tensors that are part of the graph."""
-        if self.kept is None:
+    def saved(self) -> tuple[Any, ...]:
+        """What was kept, if it is still there and as it was."""
+        kept = self.kept
+        if kept is None:
             raise GraphError(
                 f"the graph was freed by an earlier backward (met at {self.op.name}): "
                 "say retain_graph=True in the first one, or compute the loss again"
             )
-        values, boxes, versions = self.kept[0::3], self.kept[1::3], self.kept[2::3]
-        for k, box in enumerate(boxes):
-            if box is not None and box[0] != versions[k]:
+        for k in range(0, len(kept), 3):
+            if kept[k + 1][0] != kept[k + 2]:
                 raise GraphError(
-                    f"{self.op.name} needs a tensor of shape {values[k].shape} as it was, but it was changed in place "
+                    f"{self.op.name} needs a tensor of shape {kept[k].shape} as it was, but it was changed in place "
                     "after that: change it after backward, or change a copy (t.clone())"
                 )
-        return (
-            [self._tensor(*entry) for entry in zip(self.plan[0], values, boxes, strict=True)]
-            if create_graph
-            else values
-        )
+        return kept
 
-    def _tensor(self, k: int, value: Any, box: list[int] | None) -> Any:
-        """A kept value as it stood in the graph: k is 0 for the output, else the number of the argument."""
-        source: Any = self if k == 0 else self.parents[k - 1]
-        if box is None or isinstance(source, TensorType):
-            if box is not None and source._version is not box:
+    def _tensor(self, k: int, value: Any, box: list[int]) -> Any:
+        """A kept value as it stood in the graph: k is the number of the argument, or -1 for the output."""
+        if not hasattr(value, "dtype"):
+            return value
+        source: Any = self if k < 0 else self.parents[k]
+        if isinstance(source, TensorType):
+            if source._version is not box:
                 raise GraphError(f"{self.op.name} needs a leaf that has since become a computed tensor in place")
-            return value if box is None else source
+            return source
         tensor = wrap(value)
         tensor._node, tensor._requires_grad, tensor._version = source, source is not None, box
         return tensor
 
-    def pull(self, g: Any, useful: set[Vertex] | None, create_graph: bool) -> list[tuple[Vertex, Any]]:
-        """The chain rule: the gradient of each parent from `g`, the gradient of the output."""
-        op, values = self.op, self.saved(create_graph)
-        pairs = []
-        for i, parent in enumerate(self.parents):
+    def pull(self, g: Any, walk: _Walk) -> None:
+        """The chain rule: from `g`, the gradient of the output, the gradient of each parent, added to what it has."""
+        kept, create_graph, useful = self.saved(), walk.create_graph, walk.useful
+        grads, pending = walk.grads, walk.pending
+        if create_graph:
+            entries = zip(self.plan[2], kept[0::3], kept[1::3], strict=True)
+            kept = tuple([x for k, value, box in entries for x in (self._tensor(k, value, box), box, 0)])
+        i = -1
+        for parent in self.parents:
+            i += 1
             if parent is None or (useful is not None and parent not in useful):
                 continue
-            entry = self.plan[1][i]
-            if entry is None:
+            step = self.plan[1][i]
+            if step is None:
+                op = self.op
                 raise GraphError(f"{op.name} has no derivative for its argument {op.inputs[i]!r}: detach() it first")
-            rule, places, rest = entry
-            args = [values] if places is None else [values[k] for k in places]
+            rule, pick, rest = step
             if rest:
                 extra = {"shape": parent.shape, "i": i, **self.attrs}
-                args += [extra[name] for name in rest]
-            grad = rule(g, *args)
+                grad = rule(g, *pick(kept), *[extra[name] for name in rest])
+            else:
+                grad = rule(g, *pick(kept))
             if grad.shape != parent.shape:
-                grad = sum_to(grad, parent.shape, op.name)
-            if grad.dtype != parent.dtype:
+                grad = sum_to(grad, parent.shape, self.op.name)
+            if grad.dtype is not parent.dtype and grad.dtype != parent.dtype:
                 grad = grad.astype(parent.dtype)
             elif grad is g and not create_graph:
                 grad = g[...]  # a view: two parents must not think that they own the same array
-            pairs.append((parent, grad))
-        return pairs
+            before = grads.get(parent)
+            grads[parent] = grad if before is None else before + grad
+            pending[parent] = left = pending[parent] - 1
+            if left == 0:
+                walk.ready.append(parent)
 
 
 def sum_to(g: Any, shape: tuple[int, ...], name: str = "sum_to") -> Any:
@@ -148,6 +158,8 @@ def sum_to(g: Any, shape: tuple[int, ...], name: str = "sum_to") -> Any:
     lead = len(g.shape) - len(shape)
     if lead < 0 and set(shape[:-lead]) == {1}:  # NumPy assigns (1, 3) to a row of 3
         return sum_to(g, shape[-lead:], name).reshape(shape)
+    if lead > 0 and g.shape[lead:] == shape:  # new axes alone, as before a bias
+        return g.sum(axis=0 if lead == 1 else tuple(range(lead)))
     axes = tuple(k for k, n in enumerate(g.shape) if k < lead or (shape[k - lead] == 1 and n != 1))
     total = g.sum(axis=axes, keepdims=True) if axes else g
     if lead < 0 or total.shape[lead:] != shape:
@@ -158,64 +170,60 @@ def sum_to(g: Any, shape: tuple[int, ...], name: str = "sum_to") -> Any:
 # -- the walk -------------------------------------------------------------------------------------
 
 
-def _walk(
-    seeds: dict[Any, Any], targets: set[Vertex] | None, retain_graph: bool, create_graph: bool
-) -> dict[Vertex, Any]:
-    """Carry gradients from `seeds` back, each vertex once, after all that consume it. Without `targets` they
-    are added to the leaves' .grad; with them nothing is touched, and the targets' gradients are returned."""
-    pending: dict[Vertex, int] = dict.fromkeys(seeds, 0)  # edges into a vertex that are still to come
-    stack = [v for v in seeds if type(v) is Node]
-    while stack:
-        for parent in stack.pop().parents:
-            if parent is not None:
+class _Walk:
+    """One walk back over a graph, and what is known while it lasts."""
+
+    def __init__(self, seeds: dict[Any, Any], create_graph: bool) -> None:
+        self.create_graph = create_graph
+        self.grads = seeds  # of vertices that have been reached
+        self.pending: dict[Vertex, int] = dict.fromkeys(seeds, 0)  # edges into a vertex that are still to come
+        self.ready: list[Any] = []  # vertices whose gradient is complete
+        self.useful: set[Vertex] | None = None  # None: all
+        pending, stack = self.pending, [v for v in seeds if type(v) is Node]
+        while stack:
+            for parent in stack.pop().parents:
                 if parent in pending:
                     pending[parent] += 1
-                else:
+                elif parent is not None:
                     pending[parent] = 1
                     if type(parent) is Node:
                         stack.append(parent)
-    useful = None
-    if targets is not None:
-        useful = _leading_to(targets, pending)
-        seeds = {v: g for v, g in seeds.items() if v in useful}
 
-    grads, found = dict(seeds), {}
-    ready = [v for v in seeds if pending[v] == 0]
-    while ready:
-        vertex = ready.pop()
-        g = grads.pop(vertex)
-        for hook in [hook for entry in vertex._hooks or () for hook in entry]:
-            g = _call_hook(hook, g, create_graph)
-        if targets is not None and vertex in targets:
-            found[vertex] = g
-        if not isinstance(vertex, Node):
-            if targets is None:
-                _accumulate(vertex, g)
-            continue
-        if useful is not None and not any(p in useful for p in vertex.parents):
-            continue  # a target: what lies before it stays as it is
-        keeper = vertex.retain() if vertex.retain is not None and targets is None else None
-        if keeper is not None:
-            _accumulate(keeper, g if create_graph else g[...])  # g goes on: .grad must not share it
-        if create_graph or isinstance(g, _HOST):
-            pairs = vertex.pull(g, useful, create_graph)
-        else:
-            with backend.on(g):
-                pairs = vertex.pull(g, useful, create_graph)
-        for parent, grad in pairs:
-            if parent in grads:
-                if create_graph or isinstance(grad, _HOST):
-                    grad = grads[parent] + grad
-                else:
-                    with backend.on(grad):
-                        grad = grads[parent] + grad
-            grads[parent] = grad
-            pending[parent] -= 1
-            if pending[parent] == 0:
-                ready.append(parent)
-        if not retain_graph:
-            vertex.kept = None
-    return found
+    def run(self, targets: set[Vertex] | None, retain_graph: bool) -> dict[Vertex, Any]:
+        """Carry gradients back, each vertex once, after all that consume it. Without `targets` they are added to the
+        leaves' .grad; with them nothing is touched, and the targets' gradients are returned."""
+        if targets is not None:
+            self.useful = _leading_to(targets, self.pending)
+            self.grads = {v: g for v, g in self.grads.items() if v in self.useful}
+        grads, ready, create_graph, found = self.grads, self.ready, self.create_graph, {}
+        ready += [v for v in grads if self.pending[v] == 0]
+        while ready:
+            vertex = ready.pop()
+            g = grads.pop(vertex)
+            if vertex._hooks:
+                for hook in [hook for entry in vertex._hooks for hook in entry]:
+                    g = _call_hook(hook, g, create_graph)
+            if targets is not None and vertex in targets:
+                found[vertex] = g
+            if type(vertex) is not Node:
+                if targets is None:
+                    _accumulate(vertex, g)
+                continue
+            if self.useful is not None and not any(p in self.useful for p in vertex.parents):
+                continue  # a target: what lies before it stays as it is
+            keeper = vertex.retain() if vertex.retain is not None and targets is None else None
+            if keeper is not None:
+                _accumulate(keeper, g if create_graph else g[...])  # g goes on: .grad must not share it
+            if isinstance(g, np.generic):  # NumPy computes faster with arrays than with its own scalars
+                g = np.asarray(g)
+            if create_graph or type(g) is np.ndarray:
+                vertex.pull(g, self)
+            else:
+                with backend.on(g):
+                    vertex.pull(g, self)
+            if not retain_graph:
+                vertex.kept = None
+        return found
 
 
 def _leading_to(targets: set[Vertex], reached: Iterable[Vertex]) -> set[Vertex]:
@@ -251,31 +259,39 @@ def _call_hook(hook: Callable[[Tensor], Tensor | None], g: Any, create_graph: bo
     return answer if create_graph else answer.data[...]  # a view: what was returned is the hook's own
 
 
-def _own(g: Array) -> Array:
-    """The array if it owns its memory, else a copy. Gradients travel as views and shared arrays."""
+def _own(g: Any) -> Array:
+    """The array if nobody else can see its memory, else a copy. Gradients travel as views and shared arrays."""
     if isinstance(g, np.generic):
         return np.asarray(g)
-    with backend.on(g):
-        return g if g.base is None else g.copy()
+    if g.base is None:
+        return g
+    if type(g) is not np.ndarray:
+        with backend.on(g):
+            return g.copy()
+    alone = _holders(g) == _ONE_HOLDER and g.size == getattr(g.base, "size", None) and g.flags.writeable
+    return g if alone else g.copy(order="K")
 
 
+def _holders(view: np.ndarray) -> int:
+    """How many references there are to the array whose memory this is a view of (more by some constant)."""
+    return sys.getrefcount(view.base)
+
+
+_ONE_HOLDER = _holders(np.empty(1)[...])  # when the view is all that there is, as of a product's transpose
 _adding = threading.Lock()  # threads may share leaves
 
 
 def _accumulate(leaf: Tensor, g: Any) -> None:
     """leaf.grad += g, as a new array: a reference to the old gradient keeps its values."""
     with _adding:
-        _add_to_grad(leaf, g)
-
-
-def _add_to_grad(leaf: Tensor, g: Any) -> None:
-    if isinstance(g, TensorType):
-        leaf.grad = g.clone() if leaf.grad is None else leaf.grad + g
-    elif leaf.grad is None:
-        leaf.grad = wrap(_own(g))
-    else:
-        with backend.on(g):
-            leaf.grad = wrap(_own(leaf.grad.data + g))
+        old = leaf._grad
+        if isinstance(g, TensorType):
+            leaf._grad = g.clone() if old is None else old + g
+        elif old is None:
+            leaf._grad = wrap(_own(g))
+        else:
+            with backend.on(g):
+                leaf._grad = wrap(_own(old.data + g))
 
 
 def _seed(output: Tensor, gradient: Operand, create_graph: bool) -> tuple[Vertex, Any]:
@@ -285,20 +301,22 @@ def _seed(output: Tensor, gradient: Operand, create_graph: bool) -> tuple[Vertex
     if isinstance(gradient, bool):
         raise TypeError(f"gradient={gradient!r} is no gradient: did you mean retain_graph={gradient!r}?")
     vertex = output._node or output
-    if not output.requires_grad:
+    if not output._requires_grad:
         raise GraphError(
             f"a tensor of shape {output.shape} does not require grad: set requires_grad=True on what it is computed "
             "from, and compute it outside no_grad()"
         )
     if isinstance(vertex, Node) and vertex.kept is None:
-        vertex.saved(False)  # raises: freed
+        vertex.saved()  # raises: freed
     if gradient is None:
         if output.data.size != 1:
             raise GraphError(
                 f"backward from a tensor of shape {output.shape} needs a gradient of that shape: reduce it first, "
                 "as in loss.mean().backward(), or pass gradient="
             )
-        gradient = np.ones(output.shape, output.dtype)
+        one = np.ones(output.shape, output.dtype)
+        one = one if output.device == "cpu" else backend.put(one, output.device)
+        return vertex, wrap(one) if create_graph else one
     if not isinstance(gradient, TensorType):
         gradient = TensorType(gradient, dtype=output.dtype, device=output.device)
     if gradient.shape != output.shape:
@@ -313,7 +331,7 @@ def _seed(output: Tensor, gradient: Operand, create_graph: bool) -> tuple[Vertex
 def _run(
     outputs: Sequence[Tensor], gradients: Sequence[Operand], targets: set[Vertex] | None, retain: bool, create: bool
 ) -> dict[Vertex, Any]:
-    """_walk with this thread's state set for it: rules are recorded, or just compute."""
+    """A walk with this thread's state set for it: rules are recorded, or just compute."""
     seeds: dict[Vertex, Any] = {}
     for output, gradient in zip(outputs, gradients, strict=True):
         vertex, g = _seed(output, gradient, create)
@@ -322,7 +340,7 @@ def _run(
     _state.recording, _state.walking = create, not create
     try:
         with np.errstate(all="ignore"):  # 0 * inf in a rule gives nan, as in PyTorch, without a warning
-            return _walk(seeds, targets, retain, create)
+            return _Walk(seeds, create).run(targets, retain)
     finally:
         _state.recording, _state.walking = before
 

@@ -165,7 +165,7 @@ def to_numpy(array: Array) -> np.ndarray:
     return np.asarray(put(array, "cpu"))
 
 
-_rng = np.random.default_rng()
+_rng: np.random.Generator | None = None  # made when first asked for: numpy.random takes 10 ms to import
 
 
 def manual_seed(seed: int) -> None:
@@ -177,4 +177,7 @@ def manual_seed(seed: int) -> None:
 
 def rng() -> np.random.Generator:
     """The generator that manual_seed() restarts."""
+    global _rng
+    if _rng is None:
+        _rng = np.random.default_rng()
     return _rng

@@ -15,13 +15,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
+from numpy import generic, ndarray
 
 from . import autograd, backend
 from .autograd import Node
-from .backend import Array
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
 Rule: TypeAlias = Callable[..., Any]
-Plan: TypeAlias = tuple[list[int], list[Any]]  # which of [out, *inputs] to keep, and for each input its rule
+Plan: TypeAlias = tuple[Any, list[Any], list[int]]  # what keeps values, for each input its step back, what is kept
 REGISTRY: dict[str, Callable[..., Any]] = {}  # every operation by its name: tests and docs walk it
 _state = autograd._state
+_new = object.__new__
 _NO_ATTRS: dict[str, Any] = {}
 
 
@@ -44,10 +46,11 @@ def op(
 
     def make(forward: Callable[Concatenate[Any, P], Any]) -> Callable[P, Tensor]:
         made = Op(forward, {name: rule for name, rule in rules.items() if rule is not None}, cast)
+        run = made.__call__  # a method is called faster than an object
 
         @functools.wraps(forward)
         def call(*args: Any, **attrs: Any) -> Any:
-            return made(args, attrs)
+            return run(args, attrs)
 
         call.__signature__ = inspect.Signature(made.parameters)  # type: ignore[attr-defined]
         call.op = made  # type: ignore[attr-defined]
@@ -64,7 +67,7 @@ def composed(function: F) -> F:
     order = list(inspect.signature(function).parameters)
 
     def clean(name: str, value: Any) -> Any:
-        value = value.item() if isinstance(value, np.generic) else value  # NumPy's scalars are weak
+        value = value.item() if isinstance(value, generic) else value  # NumPy's scalars are weak
         return autograd.TensorType(value) if name in names and not isinstance(value, autograd.TensorType) else value
 
     @functools.wraps(function)
@@ -83,6 +86,8 @@ class Op:
 
     def __init__(self, forward: Callable[..., Any], rules: dict[str, Rule], cast: str | None) -> None:
         self.forward, self.rules, self.cast = forward, rules, cast
+        # an operation that is one of NumPy's functions may name it, and saves two calls of Python's
+        self.on_numpy = getattr(forward, "numpy", None) or functools.partial(forward, np)
         self.name = forward.__name__.lstrip("_")  # _reshape is how reshape is made: errors say reshape
         parameters = list(inspect.signature(forward).parameters.values())[1:]
         self.parameters = [p.replace(annotation=p.empty) for p in parameters]
@@ -90,6 +95,7 @@ class Op:
         self.inputs = [p.name for p in self.parameters if p.default is p.empty]
         self.attrs = {p.name: p.default for p in self.parameters if p.default is not p.empty}
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in self.parameters)
+        self.plain = -1 if self.attrs or self.variadic else len(self.inputs)  # so many arguments need no sorting out
         self.table = [self._compile(rules[name]) if name in rules else None for name in self.inputs]
         self.optional = self.inputs.index("bias") if "bias" in self.inputs else -1  # the one input that may be None
         wrong = set(rules) - set(self.inputs)
@@ -100,7 +106,7 @@ class Op:
         self.plans: dict[int, Plan] = {}  # by which arguments need a gradient, a bit each
 
     def _compile(self, rule: Rule) -> tuple[Rule, list[int], list[str]]:
-        """A rule, where in [out, *inputs] the values that it reads are, and the names of the rest."""
+        """A rule, where in [*inputs, out] the values that it reads are, and the names of the rest."""
         names = inspect.getfullargspec(rule).args[1:]
         values = [n for n in names if n == "out" or n in self.inputs]
         rest = names[len(values) :]
@@ -110,53 +116,56 @@ class Op:
                 f"a rule of {self.name} reads {names}: first 'out' or inputs {self.inputs}, "
                 f"then 'shape', 'i' (which operand) or attributes {list(self.attrs)}"
             )
-        return rule, [0 if n == "out" else 1 + self.inputs.index(n) for n in values], rest
+        return rule, [-1 if n == "out" else self.inputs.index(n) for n in values], rest
 
     def __call__(self, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
-        if self.attrs or attrs or len(args) != len(self.inputs):
+        """Compute the output, and record how. All that happens here happens for every operation: so it is short."""
+        if attrs or len(args) != self.plain:
             args, attrs = self._bind(args, attrs)
+        tensor_type = autograd.TensorType
         values: list[Any] = []  # the arrays and numbers for the forward
+        holders: list[Any] = []  # the Tensors that hold them
         parents: list[Any] = []  # the graph's edges
         mixed = weak = False
         mask, bit = 0, 1  # which arguments need a gradient
         first: Any = None
-        tensor_type = autograd.TensorType
         for arg in args:
             if isinstance(arg, tensor_type):
                 value = arg._data
+                holders.append(arg)
                 if first is None:
-                    first = value
-                elif value.dtype is not first.dtype or type(value) is not type(first):
+                    first, kind, dtype = value, type(value), value.dtype
+                elif value.dtype is not dtype or type(value) is not kind:
                     mixed = True
                 if arg._requires_grad:
                     mask += bit
                     parents.append(arg._node or arg)
                 else:
                     parents.append(None)
-            elif type(arg) is float or type(arg) is int:
-                value, weak = arg, True
-                parents.append(None)
-            elif type(arg) is bool or (arg is None and len(values) == self.optional):
+            else:
                 value = arg
+                holders.append(_Number)
                 parents.append(None)
-            else:  # arrays, lists, NumPy scalars, rubbish: sort them out, then begin again
-                return self._coerce(args, attrs)
+                if type(arg) is float or type(arg) is int:
+                    weak = True
+                elif type(arg) is not bool and (arg is not None or len(values) != self.optional):
+                    return self._coerce(args, attrs)  # arrays, lists, NumPy scalars, rubbish: then begin again
             values.append(value)
             bit += bit
         if first is None:
             return self._coerce(args, attrs)
         try:
-            if type(first) is np.ndarray:
-                if mixed or ((weak or self.cast == "float") and first.dtype.kind != "f"):
+            if kind is ndarray:
+                if mixed or ((weak or self.cast == "float") and dtype.kind != "f"):
                     values = self._align(values)
-                out = self.forward(np, *values, **attrs)
+                out = self.on_numpy(*values, **attrs) if attrs else self.on_numpy(*values)
             else:
                 with backend.on(first):
                     values = self._align(values)
                     out = self.forward(backend.of(first).xp, *values, **attrs)
         except (TypeError, ValueError, IndexError, OverflowError) as error:
             raise self._explain(error, args) from error
-        if isinstance(out, np.generic):  # a full reduction gives NumPy's scalar
+        if type(out) is not ndarray and isinstance(out, generic):  # without axes it makes scalars
             out = np.asarray(out)
         result = autograd.wrap(out)
         if out is first or out.base is not None:
@@ -164,39 +173,42 @@ class Op:
                 if isinstance(arg, tensor_type) and backend.share_memory(out, arg._data):
                     result._version, result._is_view = arg._version, True
         if mask and self.rules and _state.recording and out.dtype.kind == "f":
-            self._record(result, out, args, values, parents, mask, attrs)
+            plan = self.plans.get(mask) or self._plan(parents, mask)
+            values.append(out)
+            holders.append(result)
+            node = _new(Node)  # its slots are filled here: a call of __init__ would cost as much as all of them
+            node.op, node.plan, node.attrs, node.parents = self, plan, attrs or _NO_ATTRS, parents
+            node.kept = plan[0](values, holders)
+            node.shape, node.dtype, node._hooks, node.retain = out.shape, out.dtype, None, None
+            result._requires_grad, result._node = True, node
         return result
 
-    def _record(self, result: Any, out: Array, args: Any, values: Any, parents: Any, mask: int, attrs: Any) -> None:
-        """Put the result into the graph. Few objects, as the garbage collector looks at each of them."""
-        plan = self._plan(parents) if self.variadic else self.plans.get(mask)
-        if plan is None:
-            plan = self.plans[mask] = self._plan(parents)
-        kept: list[Any] = []
-        for k in plan[0]:
-            tensor = args[k - 1] if k else result
-            if isinstance(tensor, autograd.TensorType):
-                box = tensor._version
-                kept += (values[k - 1] if k else out, box, box[0])
-            else:
-                kept += (tensor, None, 0)
-        result._requires_grad = True
-        result._node = Node(self, plan, attrs or _NO_ATTRS, tuple(parents), tuple(kept), out)
-
-    def _plan(self, parents: Sequence[Any]) -> Plan:
-        """For the arguments that have parents: what to keep, and their rules with the places of what each reads
-        among that. A rule of a variadic operation reads all inputs at once, by the one name: place None."""
+    def _plan(self, parents: Sequence[Any], mask: int) -> Plan:
+        """For the arguments that have parents: a function that keeps what their rules read, and for each its rule,
+        a function that picks what it reads from what was kept, and the names of the rest."""
         n = len(parents)
         entries = [None if p is None else self.table[0 if self.variadic else i] for i, p in enumerate(parents)]
-        keep = sorted({k for e in entries if e and e[1] for k in (range(1, n + 1) if self.variadic else e[1])})
-        if self.variadic:
-            return keep, [e and (e[0], None if e[1] else [], e[2]) for e in entries]
-        return keep, [e and (e[0], [keep.index(k) for k in e[1]], e[2]) for e in entries]
+        keep = sorted({k for e in entries if e and e[1] for k in (range(n) if self.variadic else e[1])})
+        if self.variadic:  # a rule reads all inputs at once, by the one name; too many plans to remember them
+            return _keeper(keep), [e and (e[0], _all if e[1] else _picker([]), e[2]) for e in entries], keep
+        steps = [e and (e[0], _picker([keep.index(k) for k in e[1]]), e[2]) for e in entries]
+        self.plans[mask] = plan = _keeper(keep), steps, keep
+        return plan
 
     def _bind(self, args: Sequence[Any], attrs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
         """Sort arguments into inputs and attributes, as Python's own call would."""
+        n = len(self.inputs)
+        if self.variadic or len(args) != n or not attrs.keys() <= self.attrs.keys():  # else they are sorted already
+            args, attrs = self._sort(args, attrs, n)
+        if not attrs:
+            return args, self.attrs
+        for name, value in attrs.items():
+            if isinstance(value, (generic, ndarray)) and value.ndim == 0:
+                attrs[name] = value.item()  # weak, and not to be changed later
+        return args, {**self.attrs, **attrs}
+
+    def _sort(self, args: Sequence[Any], attrs: dict[str, Any], n: int) -> tuple[Sequence[Any], dict[str, Any]]:
         if not self.variadic:
-            n = len(self.inputs)
             if len(args) > n + len(self.attrs):
                 most = n + len(self.attrs)
                 raise TypeError(f"{self.signature} takes {most} argument{'s'[: most > 1]} at most, got {len(args)}")
@@ -214,23 +226,22 @@ class Op:
             raise TypeError(
                 f"{self.signature} has no argument {', '.join(unknown)}; axis and keepdims are NumPy's names"
             )
-        for name, value in attrs.items():
-            if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
-                attrs[name] = value.item()  # weak, and not to be changed later
-        return args, {**self.attrs, **attrs}
+        return args, attrs
 
     def _coerce(self, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """The rest of __call__: inputs that are no Tensor and no Python number."""
         if _state.walking:  # a rule on plain arrays: just compute
-            xp = backend.of(next(a for a in args if hasattr(a, "dtype"))).xp
-            return self.forward(xp, *args, **attrs)
+            for a in args:
+                if type(a) is ndarray:
+                    return self.on_numpy(*args, **attrs)
+            return self.forward(backend.of(next(a for a in args if hasattr(a, "dtype"))).xp, *args, **attrs)
         tensor_type = autograd.TensorType
         device = next((a.device for a in args if isinstance(a, tensor_type)), None)
         fresh: list[Any] = []
         for k, a in enumerate(args):
             if a is None and k != self.optional:
                 raise TypeError(f"{self.name}: an operand is None, not a tensor, array or number")
-            if isinstance(a, np.generic):  # NumPy's scalars are weak too: float32 * np.float64 stays float32
+            if isinstance(a, generic):  # NumPy's scalars are weak too: float32 * np.float64 stays float32
                 if a.dtype.kind not in "fiub":
                     raise TypeError(
                         f"{self.name}: an operand is {a!r}; tensors hold real numbers, not complex or others"
@@ -273,6 +284,38 @@ class Op:
         what = ", ".join(f"Tensor{a.shape} {a.dtype}" if isinstance(a, tensor_type) else repr(a) for a in args)
         remedy = next((f"; {text}" for sign, text in REMEDIES.items() if sign in str(error)), "")
         return kind(f"{self.name}: {error} (operands: {what}){remedy}")
+
+
+class _Number:
+    """In a Tensor's place where an operand is a number: nobody changes it."""
+
+    _version = (0,)
+
+
+def _keeper(places: list[int]) -> Callable[[Any, Any], tuple[Any, ...]]:
+    """A function of all values and the Tensors that hold them. It keeps those at these places, in a flat tuple: value,
+    the box that counts its changes in place, count so far ... No loop for one and two, by far the commonest."""
+    if len(places) == 1:
+        (k,) = places
+        return lambda values, holders: (values[k], box := holders[k]._version, box[0])
+    if len(places) == 2:
+        i, j = places
+        return lambda values, holders: (
+            values[i], box := holders[i]._version, box[0], values[j], box := holders[j]._version, box[0],
+        )  # fmt: skip
+    return lambda values, holders: tuple(
+        [x for k in places for x in (values[k], holders[k]._version, holders[k]._version[0])]
+    )
+
+
+def _picker(places: list[int]) -> Callable[[Any], Any]:
+    """A function that picks the values at these places from what a _keeper kept, as a sequence."""
+    at = [slice(3 * k, 3 * k + 1) for k in places[:1]] if len(places) < 2 else [3 * k for k in places]
+    return itemgetter(*at or [slice(0)])  # of several keys: a tuple; a slice: a list
+
+
+def _all(kept: Any) -> tuple[Any, ...]:
+    return (kept[0::3],)
 
 
 REMEDIES = {  # what to do about NumPy's and CuPy's commonest errors

@@ -85,27 +85,27 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of the axes."""
-        return self.data.shape  # type: ignore[no-any-return]
+        return self._data.shape  # type: ignore[no-any-return]
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the elements."""
-        return self.data.dtype  # type: ignore[no-any-return]
+        return self._data.dtype  # type: ignore[no-any-return]
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self.data.ndim  # type: ignore[no-any-return]
+        return self._data.ndim  # type: ignore[no-any-return]
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(self.data.size)
+        return int(self._data.size)
 
     @property
     def device(self) -> str:
         """ "cpu" or "cuda:0", "cuda:1" ..."""
-        return backend.device_of(self.data)
+        return backend.device_of(self._data)
 
     @property
     def requires_grad(self) -> bool:
@@ -147,7 +147,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same memory without its history: no gradient flows through."""
-        out = wrap(self.data)
+        out = wrap(self._data)
         out._version = self._version
         return out
 
