@@ -359,6 +359,54 @@ def arrays_of(opt: optim.Optimizer) -> list[Any]:
     return [value for state in opt.state.values() for name, value in state.items() if name != "step"]
 
 
+@pytest.mark.parametrize("orders", ["CC", "FF", "CF", "FC", "FK"])
+@pytest.mark.parametrize("setting", [s for s in EACH if s[0] != "Muon"], ids=ident)
+def test_a_big_parameter_in_pieces_is_as_its_rows_apart(
+    setting: Setting, orders: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bitwise, in whatever order parameter, gradient and a loaded state (K: the other order) lie in memory."""
+    rng = np.random.default_rng(3)
+    values, slopes = rng.normal(size=(41, 60)), rng.normal(size=(4, 41, 60))
+    monkeypatch.setattr(optim.optimizer, "PIECE", 5000)  # 4 pieces that end within a row
+    whole = tg.Tensor(values, requires_grad=True)
+    whole._data = np.array(values, order=orders[0])  # type: ignore[call-overload]
+    rows = [tg.Tensor(row, requires_grad=True) for row in values]
+    name, settings = setting
+    big, small = getattr(optim, name)([whole], **settings), getattr(optim, name)(rows, **settings)
+    for k, slope in enumerate(slopes):
+        if k == 2:
+            big.load_state_dict(big.state_dict())
+            if orders[1] == "K":
+                big.state[0].update({n: np.array(v, order="C") for n, v in big.state[0].items() if n != "step"})
+        whole.grad = tg.Tensor(slope)
+        whole.grad._data = np.array(slope, order="C" if orders[1] == "C" else "F")
+        for row, g in zip(rows, slope, strict=True):
+            row.grad = tg.Tensor(g)
+        big.step()
+        small.step()
+    np.testing.assert_array_equal(whole.data, [row.data for row in rows])
+    for key, array in big.state[0].items():
+        if key != "step":
+            np.testing.assert_array_equal(array, [small.state[i][key] for i in range(41)])
+
+
+def test_ones_own_update_gets_whole_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it overrides an update that may be given pieces."""
+    seen = []
+
+    class Clipped(optim.SGD):
+        def update(self, xp: Any, w: Any, g: Any, state: Any, *args: Any, **settings: Any) -> None:
+            seen.append(w.shape)
+            super().update(xp, w, g / max(1.0, float((g * g).sum()) ** 0.5), state, *args, **settings)
+
+    monkeypatch.setattr(optim.optimizer, "PIECE", 64)
+    w = tg.zeros(8, 5, requires_grad=True)
+    w.grad = tg.ones(8, 5)
+    Clipped([w], lr=1.0, momentum=0.9).step()
+    assert seen == [(8, 5)]
+    np.testing.assert_allclose(w.numpy(), -(40**-0.5), rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
 @pytest.mark.parametrize("setting", EACH, ids=ident)
 def test_dtype_and_memory_stay(setting: Setting, dtype: str) -> None:

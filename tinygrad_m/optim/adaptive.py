@@ -9,7 +9,7 @@ from math import sqrt
 from typing import Any, TypeAlias
 
 from ..backend import Array
-from .optimizer import Optimizer, Params, State, buffer, require
+from .optimizer import Optimizer, Params, State, buffer, in_pieces, require, scratch
 
 Betas: TypeAlias = tuple[float, float]
 
@@ -27,13 +27,18 @@ class Adagrad(Optimizer):
         start = {"initial_accumulator_value": initial_accumulator_value, "maximize": maximize}
         super().__init__(params, {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "eps": eps, **start})
 
+    @in_pieces
     def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, lr_decay: float,
                weight_decay: float, eps: float, initial_accumulator_value: float) -> None:  # fmt: skip
+        t, root = scratch(xp, w), scratch(xp, w, 1)
         if weight_decay:
-            g = g + weight_decay * w
+            g = g + xp.multiply(weight_decay, w, out=t)
         s = buffer(xp, state, "sum", w, initial_accumulator_value)
-        s += g * g
-        w -= lr / (1 + (state["step"] - 1) * lr_decay) * g / (xp.sqrt(s) + eps)
+        s += xp.multiply(g, g, out=t)
+        xp.sqrt(s, out=root)
+        root += eps
+        u = xp.multiply(lr / (1 + (state["step"] - 1) * lr_decay), g, out=t)
+        w -= xp.divide(u, root, out=t)
 
 
 class Adam(Optimizer):
@@ -49,20 +54,25 @@ class Adam(Optimizer):
         settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**settings, "amsgrad": amsgrad, "maximize": maximize})
 
+    @in_pieces
     def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, betas: Betas, eps: float,
                weight_decay: float, amsgrad: bool) -> None:  # fmt: skip
-        if weight_decay:
-            g = g + weight_decay * w
         (beta1, beta2), t = betas, state["step"]
+        u, root = scratch(xp, w), scratch(xp, w, 1)
+        if weight_decay:
+            g = g + xp.multiply(weight_decay, w, out=u)
         m, s = buffer(xp, state, "exp_avg", w), buffer(xp, state, "exp_avg_sq", w)
         m *= beta1
-        m += (1 - beta1) * g
+        m += xp.multiply(1 - beta1, g, out=u)
         s *= beta2
-        s += (1 - beta2) * g * g
+        s += xp.multiply(xp.multiply(1 - beta2, g, out=u), g, out=u)
         if amsgrad:
             largest = buffer(xp, state, "max_exp_avg_sq", w)
             s = xp.maximum(largest, s, out=largest)
-        w -= lr / (1 - beta1**t) * m / (xp.sqrt(s / (1 - beta2**t)) + eps)
+        xp.sqrt(xp.divide(s, 1 - beta2**t, out=root), out=root)
+        root += eps
+        xp.multiply(lr / (1 - beta1**t), m, out=u)
+        w -= xp.divide(u, root, out=u)
 
 
 class AdamW(Adam):
@@ -74,6 +84,7 @@ class AdamW(Adam):
                  weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False) -> None:  # fmt: skip
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
+    @in_pieces
     def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, betas: Betas, eps: float,
                weight_decay: float, amsgrad: bool) -> None:  # fmt: skip
         w *= 1 - lr * weight_decay
@@ -93,14 +104,17 @@ class Lion(Optimizer):
                  *, maximize: bool = False) -> None:  # fmt: skip
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize})
 
+    @in_pieces
     def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, betas: Betas, weight_decay: float) -> None:
         beta1, beta2 = betas
         m = buffer(xp, state, "exp_avg", w)
-        u = xp.sign(beta1 * m + (1 - beta1) * g)
+        t, u = scratch(xp, w), scratch(xp, w, 1)
+        xp.multiply(beta1, m, out=u)
+        u += xp.multiply(1 - beta1, g, out=t)
         w *= 1 - lr * weight_decay
-        w -= lr * u
+        w -= xp.multiply(lr, xp.sign(u, out=t), out=t)
         m *= beta2
-        m += (1 - beta2) * g
+        m += xp.multiply(1 - beta2, g, out=t)
 
 
 class Muon(Optimizer):

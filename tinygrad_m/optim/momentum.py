@@ -1,14 +1,15 @@
 """The heart of the matter: SGD, momentum, Nesterov, RMSprop and RMSprop with momentum, each as its formula.
 adaptive.py has their descendants, from Adagrad to Muon; optimizer.py the loop that calls update().
 
-In the formulas w is a parameter, g its gradient, and <- happens in place, line by line."""
+In the formulas w is a parameter, g its gradient, and <- happens in place, line by line. In the code t is a scratch
+array, and xp.multiply(lr, v, out=t) is lr * v without new memory: memory is what an optimizer's time goes to."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..backend import Array
-from .optimizer import Optimizer, Params, State, buffer
+from .optimizer import Optimizer, Params, State, buffer, in_pieces, scratch
 
 
 class SGD(Optimizer):
@@ -33,19 +34,21 @@ class SGD(Optimizer):
         if group["nesterov"] and (momentum == 0 or dampening != 0):
             raise ValueError(f"SGD: nesterov needs momentum > 0 and dampening = 0, got {momentum=} and {dampening=}")
 
+    @in_pieces
     def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, momentum: float,
                dampening: float, weight_decay: float, nesterov: bool) -> None:  # fmt: skip
+        t = scratch(xp, w)
         if weight_decay:
-            g = g + weight_decay * w
+            g = g + xp.multiply(weight_decay, w, out=t)
         if momentum:
             if "momentum_buffer" not in state:
                 v = state["momentum_buffer"] = xp.array(g)  # the first gradient, undamped
             else:
                 v = state["momentum_buffer"]
                 v *= momentum
-                v += (1 - dampening) * g
-            g = g + momentum * v if nesterov else v
-        w -= lr * g
+                v += xp.multiply(1 - dampening, g, out=t) if dampening else g
+            g = xp.add(g, xp.multiply(momentum, v, out=t), out=t) if nesterov else v
+        w -= xp.multiply(lr, g, out=t)
 
 
 class RMSprop(Optimizer):
@@ -67,23 +70,28 @@ class RMSprop(Optimizer):
         settings = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
         super().__init__(params, {**settings, "centered": centered, "maximize": maximize})
 
+    @in_pieces
     def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, alpha: float, eps: float,
                weight_decay: float, momentum: float, centered: bool) -> None:  # fmt: skip
+        t = scratch(xp, w)
         if weight_decay:
-            g = g + weight_decay * w
+            g = g + xp.multiply(weight_decay, w, out=t)
         s = buffer(xp, state, "square_avg", w)
         s *= alpha
-        s += (1 - alpha) * g * g
+        s += xp.multiply(xp.multiply(1 - alpha, g, out=t), g, out=t)
         variance = s
         if centered:
             m = buffer(xp, state, "grad_avg", w)
             m *= alpha
-            m += (1 - alpha) * g
-            variance = xp.maximum(s - m * m, 0)  # rounding can make it a little less than 0, and its root NaN
-        u = g / (xp.sqrt(variance) + eps)
+            m += xp.multiply(1 - alpha, g, out=t)
+            variance = xp.subtract(s, xp.multiply(m, m, out=t), out=t)
+            variance = xp.maximum(variance, 0, out=t)  # rounding can make it a little less than 0, and its root NaN
+        u = xp.sqrt(variance, out=t)
+        u += eps
+        u = xp.divide(g, u, out=t)
         if momentum:
             b = buffer(xp, state, "momentum_buffer", w)
             b *= momentum
             b += u
             u = b
-        w -= lr * u
+        w -= xp.multiply(lr, u, out=t)

@@ -8,16 +8,20 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from itertools import count
 from math import inf, nextafter
-from typing import Any, TypeAlias
+from operator import is_
+from types import NoneType
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from .. import backend
 from ..autograd import enable_grad
 from ..backend import Array
+from ..ops.pieces import scratch as scratch_memory
 from ..tensor import Tensor, wrap
 
 Params: TypeAlias = Iterable[Tensor | tuple[str, Tensor] | dict[str, Any]]
+F = TypeVar("F", bound=Callable[..., None])
 State: TypeAlias = dict[str, Any]  # of one parameter: arrays of its shape by name, and "step", an int
 
 RANGES: dict[str, Any] = {  # what a hyper-parameter may be; checked() explains
@@ -45,6 +49,7 @@ class Optimizer:
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
         self.defaults = self._settings(defaults)
+        self._seen: dict[int, Any] = {}  # for each group the values that were checked last, and what they gave
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[int, State] = {}
         items = self._listed(params, "an iterable of tensors")
@@ -66,30 +71,77 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients (or make them zeros: then parameters are not skipped, and momentum moves them)."""
-        for p in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
-            with backend.on(p.data):
-                p.grad = None if set_to_none else wrap(backend.of(p.data).xp.zeros_like(p.data))
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p._grad = None
+                elif p._grad is not None:
+                    with backend.on(p.data):
+                        p.grad = wrap(backend.of(p.data).xp.zeros_like(p.data))
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient. closure: computes the loss and its gradients first
         (zero_grad, loss, backward), and its loss is returned."""
-        with enable_grad():
-            loss = None if closure is None else closure()
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        pieces = getattr(self.update, "pieces", False)
         k = -1
-        for group in self.param_groups:
+        with np.errstate(all="ignore"):  # nan and inf pass, as in PyTorch and on CUDA
+            for i, group in enumerate(self.param_groups):
+                settings, maximize = self._current(i, group)
+                for p in group["params"]:
+                    k += 1
+                    if p._grad is None:
+                        continue
+                    w, g, state = p._data, p._grad._data, self.state.setdefault(k, {})
+                    state["step"] = state.get("step", 0) + 1
+                    _follow(state, w)
+                    if type(w) is not np.ndarray:
+                        with backend.on(w):
+                            self.update(backend.of(w).xp, w, -g if maximize else g, state, **settings)
+                    else:
+                        g = _ordered_as(w, -g if maximize else g)
+                        if pieces and w.nbytes > PIECE and (w.flags.c_contiguous or w.flags.f_contiguous):
+                            self._update_in_pieces(w, g, state, settings)
+                        else:
+                            self.update(np, w, g, state, **settings)
+                    p._version[0] += 1  # a graph that has kept the old value will say so
+        return loss
+
+    def _current(self, i: int, group: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """The settings of group number i for update(), and maximize. They are checked again if one has changed:
+        a schedule's mistake is noticed."""
+        values = list(map(group.__getitem__, self.defaults))
+        before, settings, maximize = self._seen.get(i, ((), {}, False))
+        if len(before) != len(values) or not all(map(is_, before, values)):
             settings = self._settings(group)
             maximize = settings.pop("maximize", False)
-            for p in group["params"]:
-                k += 1
-                if p.grad is None:
-                    continue
-                w, g, state = p.data, p.grad.data, self.state.setdefault(k, {})
-                _follow(state, p.device)
-                state["step"] = state.get("step", 0) + 1
-                with backend.on(w), np.errstate(all="ignore"):  # nan and inf pass, as in PyTorch and on CUDA
-                    self.update(backend.of(w).xp, w, -g if maximize else g, state, **settings)
-                p._version[0] += 1  # a graph that has kept the old value will say so
-        return loss
+            if all(isinstance(v, _FIXED) for v in values):
+                self._seen[i] = values, settings, maximize
+        return settings, maximize
+
+    def _update_in_pieces(self, w: Array, g: Array, state: State, settings: dict[str, Any]) -> None:
+        """update() for one piece of w after the other, with the same piece of g and of the state's arrays."""
+        order: Any = "C" if w.flags.c_contiguous else "F"
+        for name, value in state.items():
+            if type(value) is np.ndarray:
+                state[name] = _ordered_as(w, value)  # one that was loaded may be in another
+        arrays = {name: v.reshape(-1, order=order) for name, v in state.items() if type(v) is np.ndarray}
+        others = {name: v for name, v in state.items() if name not in arrays}
+        flat_w, flat_g = w.reshape(-1, order=order), g.reshape(-1, order=order)
+        fresh: dict[str, Array] = {}  # arrays that update() makes: it knows its piece only
+        size = -(-w.size // -(-w.nbytes // PIECE))  # of pieces that are equally large
+        for start in range(0, w.size, size):
+            part = slice(start, start + size)
+            piece = {**others, **{name: array[part] for name, array in arrays.items()}}
+            self.update(np, flat_w[part], flat_g[part], piece, **settings)
+            for name in piece.keys() - (others | arrays).keys():
+                if name not in fresh:
+                    state[name] = np.empty_like(w)
+                    fresh[name] = state[name].reshape(-1, order=order)
+                fresh[name][part] = piece[name]
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Add parameters, {"params": tensors, "lr": ...}; what the group does not set, it takes from defaults."""
@@ -240,8 +292,41 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "shape") and not isinstance(value, np.generic)
 
 
-def _follow(state: State, home: str) -> None:
+def _follow(state: State, w: Array) -> None:
     """Move a parameter's state to the device that the parameter is on: model.to(device) moves the parameter alone."""
     for name, value in state.items():
-        if _is_array(value) and backend.device_of(value) != home:
-            state[name] = backend.put(value, home)
+        if type(value) is int or type(value) is type(w) is np.ndarray:
+            continue
+        if _is_array(value) and backend.device_of(value) != backend.device_of(w):
+            state[name] = backend.put(value, backend.device_of(w))
+
+
+# -- speed on the CPU: what is read again soon should still be in the processor's cache ------------
+
+PIECE = 1 << 19  # bytes of a parameter at a time: a few arrays of this size fit into the cache of a core
+_FIXED = (int, float, bool, str, tuple, NoneType)  # settings that can't change but by another in their place
+
+
+def in_pieces(update: F) -> F:
+    """Mark an update() that treats every element by itself. step() may then give it a big parameter in pieces, as
+    vectors, so that a piece stays in the cache from the first line of the formula to the last."""
+    update.pieces = True  # type: ignore[attr-defined]
+    return update
+
+
+def scratch(xp: Any, w: Array, number: int = 0) -> Array:
+    """An array like w for a result between two lines: `xp.multiply(lr, v, out=t)` needs no new memory. It is good until
+    the next call with this number: all parameters, steps and optimizers share it, so it is in the cache."""
+    if xp is not np or not 4096 < w.nbytes <= PIECE or not w.flags.forc:
+        return xp.empty_like(w)
+    row = scratch_memory(f"update {number}", w.shape if w.flags.c_contiguous else w.shape[::-1], w.dtype)
+    return row if w.flags.c_contiguous else row.T
+
+
+def _ordered_as(w: Array, array: Array) -> Array:
+    """The array, or a copy of it that lies in memory as w does: NumPy is slow where orders differ."""
+    if array.strides == w.strides:
+        return array
+    copy = np.empty_like(w)
+    copy[...] = array
+    return copy
