@@ -1,155 +1,93 @@
-"""`python -m tests.benchmarks [CASE ...]`: how long the things take whose speed is claimed anywhere. Each contender
-runs in a process of its own, alternating, several rounds, on one thread (OPENBLAS_NUM_THREADS=1); the table gives
-medians. PyTorch is left out where it is not installed. These are figures, never assertions."""
+"""`python -m tests.benchmarks`: how long the things take whose speed is claimed anywhere, beside those that others
+write them with. It prints a Markdown table; `--out DIR` writes it there too, and JSON. These are figures, never
+assertions.
+
+    python -m tests.benchmarks --quick                            # about a minute
+    python -m tests.benchmarks                                    # all but mnist-99: about an hour and a half
+    python -m tests.benchmarks --case mlp-64 "lenet momentum" --contender tinygrad_m torch --threads 1
+    python -m tests.benchmarks --case mnist-99 --out results      # minutes: MNIST to 99 %, five seeds
+    python -m tests.benchmarks --profile                          # where the time of a step goes, and its floor
+
+cases.py says what is measured and what the targets are, contenders/ who takes part, measure.py how."""
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
-import platform
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-ROUNDS = 5
+from . import cases, contenders, measure, table
 
 
-def best(f: Callable[[], Any], repeats: int, inner: int = 1) -> float:
-    """Median seconds of one call of f, after a warm-up."""
-    f()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        for _ in range(inner):
-            f()
-        times.append((time.perf_counter() - start) / inner)
-    return statistics.median(times)
+def main(argv: list[str] | None = None) -> int:
+    """Run what the command line says."""
+    args = parse(argv)
+    if args.measure:
+        measure.child(cases.CASES[args.measure[0]], args.measure[1], args.threads[0], args.seconds, args.round)
+        return 0
+    if args.profile:
+        return profile(args)
+    settings = {name: getattr(args, name) for name in ("rounds", "seconds", "threads")}
+    settings["load"] = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    results = measure.run(args.cases, args.contenders, args.threads, args.rounds, args.seconds, sys.stderr)
+    if not results.values and not results.left_out:
+        return 1
+    markdown = table.as_markdown(results, settings)
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "benchmarks.md").write_text(markdown, encoding="utf-8")
+        (args.out / "benchmarks.json").write_text(table.as_json(results, settings), encoding="utf-8")
+        print(f"wrote benchmarks.md and benchmarks.json into {args.out}", file=sys.stderr)
+    print(markdown, end="")
+    return 0
 
 
-def chain(start: Any, length: int) -> dict[str, float]:
-    """Seconds per operation of a chain of tiny operations, forward and backward."""
-    begin = time.perf_counter()
-    x = start
-    for _ in range(length):
-        x = x * 1.0001
-    middle = time.perf_counter()
-    x.backward()
-    end = time.perf_counter()
-    return {
-        f"chain of {length:,}, forward, per operation": (middle - begin) / length,
-        f"chain of {length:,}, backward, per operation": (end - middle) / length,
-    }
+def profile(args: argparse.Namespace) -> int:
+    """Where the time goes, in a process whose environment limits the threads, as for a measurement."""
+    names = [case.name for case in args.cases if args.case and case.kind == "training"]
+    command = [sys.executable, "-m", "tests.benchmarks.where_time_goes", str(args.threads[0]), *names]
+    return subprocess.run(command, cwd=measure.ROOT, env=measure.environment(args.threads[0], "tinygrad_m")).returncode
 
 
-def ours_tiny() -> dict[str, float]:
-    """A tiny operation, and the time per operation of short and long chains."""
-    import tinygrad_m as tg
-
-    a, b = tg.Tensor(1.0, requires_grad=True), tg.Tensor(2.0, requires_grad=True)
-    return {"tiny operation, forward": best(lambda: a * b, 21, 5000), **chain(a, 20_000), **chain(a, 200_000)}
-
-
-def torch_tiny() -> dict[str, float]:
-    import torch
-
-    torch.set_num_threads(1)
-    a, b = torch.tensor(1.0, requires_grad=True), torch.tensor(2.0, requires_grad=True)
-    return {"tiny operation, forward": best(lambda: a * b, 21, 5000), **chain(a, 20_000)}
-
-
-def ours_mlp() -> dict[str, float]:
-    """A whole training step of 784-128-10 at batch 64, with momentum."""
-    import tinygrad_m as tg
-    from tinygrad_m import nn, optim
-    from tinygrad_m.nn import functional as F
-
-    model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
-    optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    x, y = tg.randn(64, 784), tg.randint(0, 10, 64)
-
-    def step() -> None:
-        loss = F.cross_entropy(model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return {"training step 784-128-10, batch 64, momentum": best(step, 300)}
+def parse(argv: list[str] | None) -> Any:
+    """The command line, with the cases and contenders that it means."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="few cases, contenders and rounds: about a minute")
+    parser.add_argument(
+        "--case", nargs="+", default=[], metavar="NAME", help="these only; a first word stands for several"
+    )
+    parser.add_argument("--contender", nargs="+", default=[], metavar="NAME", help="these only")
+    parser.add_argument("--threads", nargs="+", type=whole, metavar="N", help="default: 1 and 2; with --quick 1")
+    parser.add_argument("--rounds", type=whole, help="default 5; with --quick 3")
+    parser.add_argument("--seconds", type=float, help="that each process measures for: default 1; with --quick 0.3")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write benchmarks.md and benchmarks.json into it")
+    parser.add_argument("--profile", action="store_true", help="instead: where the time of a training step goes")
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)  # what measure.py starts
+    parser.add_argument("--round", type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    args.threads = args.threads or ([1] if args.quick or cores == 1 else [1, 2])
+    args.rounds = args.rounds or (3 if args.quick else 5)
+    args.seconds = args.seconds or (0.3 if args.quick else 1.0)
+    try:
+        args.cases = cases.select(args.case or (cases.QUICK if args.quick else []))
+        args.contenders = contenders.select(args.contender or (contenders.QUICK if args.quick else []))
+    except ValueError as error:
+        parser.error(str(error))
+    return args
 
 
-def torch_mlp() -> dict[str, float]:
-    import torch
-    from torch import nn
-
-    torch.set_num_threads(1)
-    model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    x, y = torch.randn(64, 784), torch.randint(0, 10, (64,))
-
-    def step() -> None:
-        loss = nn.functional.cross_entropy(model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return {"training step 784-128-10, batch 64, momentum": best(step, 300)}
-
-
-def ours_data() -> dict[str, float]:
-    """Loading MNIST from the cache, and an epoch of the loader."""
-    from tinygrad_m.data import DataLoader, load_mnist
-
-    load_mnist("train")
-    start = time.perf_counter()
-    images, labels = load_mnist("train")
-    found = {"load_mnist('train') from the cache": time.perf_counter() - start}
-    loader = DataLoader(images, labels, batch_size=64, shuffle=True, seed=0)
-
-    def epoch() -> None:
-        for _ in loader:
-            pass
-
-    return {**found, "an MNIST epoch of batches of 64, shuffled": best(epoch, 5)}
-
-
-CASES = {
-    "tiny": {"tinygrad_m": ours_tiny, "PyTorch": torch_tiny},
-    "mlp": {"tinygrad_m": ours_mlp, "PyTorch": torch_mlp},
-    "data": {"tinygrad_m": ours_data},
-}
-
-
-def main(names: list[str]) -> None:
-    """Run the cases and print a Markdown table."""
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    found: dict[str, dict[str, list[float]]] = {}
-    for case in names or CASES:
-        for _ in range(ROUNDS):
-            for contender in CASES[case]:
-                command = [sys.executable, "-m", "tests.benchmarks", "--run", case, contender]
-                done = subprocess.run(command, env=environment, capture_output=True, text=True)
-                if done.returncode:
-                    print(f"{contender} left out of {case}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-                    continue
-                for what, seconds in json.loads(done.stdout).items():
-                    found.setdefault(what, {}).setdefault(contender, []).append(seconds)
-    print(f"one thread, {ROUNDS} rounds, medians; Python {platform.python_version()}, {platform.machine()}\n")
-    print("| what | tinygrad_m | PyTorch |\n| --- | --- | --- |")
-    for what, by in found.items():
-        cells = [text(statistics.median(by[c])) if c in by else "" for c in ("tinygrad_m", "PyTorch")]
-        print(f"| {what} | {' | '.join(cells)} |")
-
-
-def text(seconds: float) -> str:
-    """Seconds in a unit that reads well."""
-    unit, size = ("s", 1.0) if seconds >= 1 else ("ms", 1e-3) if seconds >= 1e-3 else ("us", 1e-6)
-    return f"{seconds / size:.3g} {unit}"
+def whole(text: str) -> int:
+    """An int of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--run"]:
-        print(json.dumps(CASES[sys.argv[2]][sys.argv[3]]()))
-    else:
-        main(sys.argv[1:])
+    sys.exit(main())
