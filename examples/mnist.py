@@ -2,6 +2,7 @@
 
     python examples/mnist.py                                  # an MLP with momentum: about 98 % in 5 epochs
     python examples/mnist.py --optimizer rmsprop-momentum     # or sgd, nesterov, rmsprop, adam ...
+    python examples/mnist.py --model cnn                      # a small CNN: above 99 % in 2 epochs
     python examples/mnist.py --model cnn --device cuda
 
 Read main() first: it is the training loop, written out. Everything that it calls is in tinygrad_m."""
@@ -9,12 +10,14 @@ Read main() first: it is the training loop, written out. Everything that it call
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy starts threads that get in the way of --threads
 import numpy as np
 
 import tinygrad_m as tg
@@ -41,15 +44,22 @@ OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], dict[str, Any]]] = {
     "lion": (optim.Lion, {"lr": 0.0003}),
 }
 
+# What a model is trained with unless the command line says otherwise. "one-cycle": learning rate up to twice the
+# optimizer's and down, momentum down and up; fewer epochs are enough (Smith and Topin, arXiv 1708.07120).
+RECIPES: dict[str, dict[str, Any]] = {
+    "mlp": {"optimizer": "momentum", "epochs": 5, "batch_size": 64, "schedule": "linear"},
+    "cnn": {"optimizer": "nesterov", "epochs": 2, "batch_size": 128, "schedule": "one-cycle"},
+}
+
 
 def build(model: str) -> nn.Module:
     """The network: images (N, 1, 28, 28) -> scores (N, 10)."""
     if model == "mlp":
         return nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
     return nn.Sequential(
-        nn.Conv2d(1, 24, 5), nn.ReLU(), nn.MaxPool2d(2),  # (N, 24, 12, 12)
-        nn.Conv2d(24, 32, 3), nn.ReLU(), nn.MaxPool2d(2),  # (N, 32, 5, 5)
-        nn.Flatten(), nn.Linear(800, 256), nn.ReLU(), nn.Linear(256, 10),
+        nn.Conv2d(1, 12, 5), nn.ReLU(), nn.MaxPool2d(2),  # (N, 12, 12, 12)
+        nn.Conv2d(12, 32, 5), nn.ReLU(), nn.MaxPool2d(2),  # (N, 32, 4, 4)
+        nn.Flatten(), nn.Linear(512, 128), nn.ReLU(), nn.Linear(128, 10),
     )  # fmt: skip
 
 
@@ -57,6 +67,7 @@ def main(argv: list[str] | None = None) -> float:
     """Train as the command line says; returns the test accuracy in per cent."""
     args = parse(argv)
     device = args.device if args.device != "auto" else "cuda" if tg.device_count() else "cpu"
+    tg.set_num_threads(args.threads)
     tg.manual_seed(args.seed)  # weights and shuffles: the same numbers every time, on every device
 
     train_x, train_y = load_mnist("train", directory=args.data)
@@ -67,9 +78,9 @@ def main(argv: list[str] | None = None) -> float:
     model = build(args.model).to(device)
     make, settings = OPTIMIZERS[args.optimizer]
     optimizer = make(model.parameters(), **{**settings, **given(args)})
-    schedule = optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=max(1, args.epochs * len(train)))
+    schedule = schedule_of(args.schedule, optimizer, max(1, args.epochs * len(train)))
     print(model)
-    print(f"{args.optimizer} {optimizer.param_groups[0]['lr']:g} on {device}, seed {args.seed}")
+    print(f"{args.optimizer} {optimizer.defaults['lr']:g}, {args.schedule}, on {device}, seed {args.seed}")
 
     losses: list[float] = []
     accuracies: list[float] = []
@@ -82,7 +93,7 @@ def main(argv: list[str] | None = None) -> float:
             optimizer.zero_grad()
             loss.backward()  # the chain rule, back through everything
             optimizer.step()  # w <- w - lr v
-            schedule.step()  # lr falls in a line to 0
+            schedule.step()  # the next step's lr
             epoch_losses.append(loss.detach())  # stays on the device: nothing waits for it here
         losses += tg.stack(epoch_losses).tolist()  # read once an epoch
         if not np.isfinite(losses[-1]):
@@ -102,6 +113,17 @@ def main(argv: list[str] | None = None) -> float:
     seconds = time.perf_counter() - start
     print(f"{args.model}, {args.optimizer}, {args.epochs} epochs, {seconds:.1f} s: test accuracy {result:.2f} %")
     return result
+
+
+def schedule_of(name: str, optimizer: optim.Optimizer, steps: int) -> optim.lr_scheduler.LRScheduler:
+    """How the learning rate goes in `steps` steps: in a line from the optimizer's to 0, or in one cycle."""
+    if name == "linear":
+        return optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
+    momentum = optimizer.defaults.get("momentum", 0.0)
+    cycle = {"base_momentum": momentum - 0.05, "max_momentum": (1 + momentum) / 2} if momentum else {}
+    return optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=2 * optimizer.defaults["lr"], total_steps=steps, cycle_momentum=bool(cycle), **cycle
+    )
 
 
 @tg.no_grad()
@@ -124,14 +146,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--optimizer",
         choices=list(OPTIMIZERS),
-        default="momentum",
         metavar="NAME",
-        help=f"one of {', '.join(OPTIMIZERS)} (default momentum)",
+        help=f"one of {', '.join(OPTIMIZERS)} (default momentum; for the cnn nesterov)",
+    )
+    parser.add_argument(
+        "--schedule", choices=["linear", "one-cycle"], help="of lr (default linear; for the cnn one-cycle)"
     )
     parser.add_argument("--lr", type=float, help="learning rate (default: the optimizer's preset)")
     parser.add_argument("--momentum", type=float, help="for momentum, nesterov and rmsprop-momentum (default 0.9)")
-    parser.add_argument("--epochs", type=int, default=5, help="passes over the training data (default 5)")
-    parser.add_argument("--batch-size", type=int, default=64, help="images a step (default 64)")
+    parser.add_argument("--epochs", type=int, help="passes over the training data (default 5; for the cnn 2)")
+    parser.add_argument("--batch-size", type=int, help="images a step (default 64; for the cnn 128)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: all cores")
     parser.add_argument("--seed", type=int, default=0, help="of weights and shuffles (default 0)")
     parser.add_argument("--device", default="auto", help="auto (cuda if there is one), cpu, cuda or cuda:N")
     parser.add_argument("--data", metavar="DIR", help="IDX files to use in place of the embedded MNIST")
@@ -140,11 +165,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--plot", metavar="FILE", default="mnist.png", help="the figure (default mnist.png; '' for none)"
     )
     args = parser.parse_args(argv)
+    for name, value in RECIPES[args.model].items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     if args.momentum is not None and "momentum" not in OPTIMIZERS[args.optimizer][1]:
         parser.error(f"--momentum: {args.optimizer} has none; use momentum, nesterov or rmsprop-momentum")
-    if args.epochs < 0 or args.batch_size < 1 or args.seed < 0:
+    if args.epochs < 0 or args.batch_size < 1 or args.seed < 0 or args.threads < 1:
         parser.error(
-            f"--epochs {args.epochs} and --seed {args.seed} must be 0 or more, --batch-size {args.batch_size} 1"
+            f"--epochs {args.epochs} and --seed {args.seed} must be 0 or more, "
+            f"--batch-size {args.batch_size} and --threads {args.threads} 1 or more"
         )
     if args.momentum is not None and not 0 <= args.momentum < 1:
         parser.error(f"--momentum {args.momentum} must be in [0, 1): more would make steps grow without end")

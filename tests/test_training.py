@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,20 +98,22 @@ def test_the_device_trains_the_same(build: Callable[[Any], Any], batches: Any, c
         assert all(p.device == device for p in model.parameters())
         runs.append((tg.stack(losses).tolist(), model.state_dict()))
     np.testing.assert_allclose(runs[0][0], runs[1][0], rtol=1e-9)
-    for key, value in runs[0][1].items():
-        np.testing.assert_allclose(runs[1][1][key], value, rtol=1e-9, atol=1e-12, err_msg=key)
+    for key, value in runs[0][1].items():  # the two add up convolutions in different orders
+        np.testing.assert_allclose(runs[1][1][key], value, rtol=1e-9, atol=1e-9, err_msg=key)
 
 
 # -- the example ------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def example() -> Any:
+@pytest.fixture
+def example() -> Iterator[Any]:
+    threads = tg.get_num_threads()
     spec = importlib.util.spec_from_file_location("mnist_example", ROOT / "examples" / "mnist.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    yield module
+    tg.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -140,7 +142,7 @@ def test_every_optimizer_and_both_models_run(example: Any, little: Path, capsys:
         accuracy = example.main(["--data", str(little), "--optimizer", name, "--epochs", "3", "--plot", ""])
         assert accuracy > 70.0, name
     weights = little / "weights.npz"
-    flags = ["--data", str(little), "--model", "cnn", "--epochs", "1", "--lr", "0.1", "--save", str(weights)]
+    flags = ["--data", str(little), "--model", "cnn", "--epochs", "1", "--save", str(weights)]
     accuracy = example.main([*flags, "--plot", ""])
     out = capsys.readouterr().out
     assert out.strip().endswith(f"test accuracy {accuracy:.2f} %")
@@ -166,7 +168,7 @@ def test_wrong_flags(little: Path) -> None:
 
     assert "invalid choice: 'svm'" in run("--model", "svm")
     assert "adam has none" in run("--optimizer", "adam", "--momentum", "0.5")
-    assert "--batch-size 0" in run("--batch-size", "0")
+    assert "--batch-size 0" in run("--batch-size", "0") and "--threads 0" in run("--threads", "0")
     assert "no-such-folder" in run("--data", "no-such-folder")
     assert "lr must be in [0, inf), got -1.0" in run("--data", str(little), "--lr", "-1")
     if tg.device_count() == 0:
