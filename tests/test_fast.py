@@ -207,6 +207,16 @@ def test_pooling_before_relu_changes_nothing(values: str) -> None:
     np.testing.assert_array_equal(a.grad.numpy(), b.grad.numpy())
 
 
+def test_backward_frees_where_the_maxima_were() -> None:
+    x = tg.randn(2, 3, 4, 4, requires_grad=True)
+    out = F.max_pool2d(x, 2)
+    assert out._node is not None and out._node.attrs["winners"][0].shape == (3, 2, 2, 2, 2, 2)
+    out.sum().backward()
+    assert out._node.attrs == {}
+    with tg.no_grad():
+        assert F.max_pool2d(x, 2)._node is None
+
+
 def test_flattened_images_are_not_copied() -> None:
     """Images lie in memory as (C, H, W, N): a convolution's output and its flattening share memory."""
     out = F.conv2d(tg.randn(8, 3, 6, 6), tg.randn(4, 3, 3, 3))

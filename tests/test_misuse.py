@@ -682,6 +682,9 @@ def test_rules_that_cannot_work_are_refused(registry: None) -> None:
         op(x=lambda g, y: g)(forward)
     with pytest.raises((TypeError, tg.GraphError), match="(?s)forward.*'[xy]'"):
         op(y=lambda g: g)(forward)(leaf(1)).backward()
+    for name in ("out", "shape", "i"):  # a rule means something else by these
+        with pytest.raises(TypeError, match=f"can't be called '{name}'"):
+            op()(eval(f"lambda xp, {name}: {name}"))
     shrunk = op(x=lambda g: g[:1])(forward)
     with pytest.raises(tg.GraphError, match=r"forward.*\(1,\).*\(3,\)"):
         shrunk(leaf(3)).sum().backward()

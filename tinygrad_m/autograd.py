@@ -222,7 +222,7 @@ class _Walk:
                 with backend.on(g):
                     vertex.pull(g, self)
             if not retain_graph:
-                vertex.kept = None
+                vertex.kept, vertex.attrs = None, {}  # attributes hold arrays, too: indices, where a pool's maxima were
         return found
 
 

@@ -98,6 +98,9 @@ class Op:
         self.plain = -1 if self.attrs or self.variadic else len(self.inputs)  # so many arguments need no sorting out
         self.table = [self._compile(rules[name]) if name in rules else None for name in self.inputs]
         self.optional = self.inputs.index("bias") if "bias" in self.inputs else -1  # the one input that may be None
+        taken = {"out", "shape", "i"} & set(self.inputs)
+        if taken:
+            raise TypeError(f"{self.name}: an input can't be called {taken.pop()!r}: rules mean other things by it")
         wrong = set(rules) - set(self.inputs)
         if wrong or (self.variadic and len(self.inputs) > 1):
             raise TypeError(

@@ -1,5 +1,5 @@
 """Convolution with NumPy at speed: the same three maps as in conv.py, which is the text to read first. An image's
-memory is (C, H, W, N), and the work goes in pieces of a few rows, which stay in the cache.
+memory is (C, H, W, N), and the work goes in pieces of a few rows, which stay in the cache. Rows are not dilated here.
 
 Two ideas. Windows share rows: each row of the image is copied once for every column of the kernel, shifted, and then
 all windows of an output row are a view of neighbouring rows, which overlaps with the next row's; a 5x5 kernel costs 5
@@ -45,7 +45,7 @@ def conv(x: Array, weight: Array, bias: Array | None, windows: Windows, groups: 
 def _conv_by_shares(image: Array, kernels: Array, offset: Array | int, out: Array, windows: Windows) -> None:
     """Fill out (groups, O/groups, oh, ow, N) with the image's rows' shares in its rows; kernels
     (groups, kh, O/groups, C/groups, kw)."""
-    (groups, kh, o, c, kw), (oh, ow, n), down = kernels.shape, out.shape[2:], windows.dilation[0]
+    (groups, kh, o, c, kw), (oh, ow, n) = kernels.shape, out.shape[2:]
     matrix = kernels.reshape(groups, 1, kh * o, c * kw)
     blocks = ranges(ow, (kh * o + kw * c) * groups * n * image.itemsize)
     out[...] = offset
@@ -62,12 +62,12 @@ def _conv_by_shares(image: Array, kernels: Array, offset: Array | int, out: Arra
             by_group = rows.reshape(b - a, groups, c * kw, -1).swapaxes(0, 1)
             np.matmul(matrix, by_group, out=shares.reshape(groups, b - a, kh * o, -1))
             for i in range(kh):
-                first, last = max(a - i * down, 0), min(b - i * down, oh)  # the output rows in whose row i they are
+                first, last = max(a - i, 0), min(b - i, oh)  # the output rows that meet them with row i of the kernel
                 if first < last:
                     met = out[:, :, first:last, left:right]
-                    met += shares[:, first + i * down - a : last + i * down - a, i].swapaxes(1, 2)
+                    met += shares[:, first + i - a : last + i - a, i].swapaxes(1, 2)
 
-    _each_apart(piece, image.shape[1], (kh - 1) * down)
+    _each_apart(piece, image.shape[1], kh - 1)
 
 
 def conv_input(g: Array, weight: Array, size: tuple[int, ...], windows: Windows, groups: int) -> Array:
@@ -84,7 +84,7 @@ def conv_input(g: Array, weight: Array, size: tuple[int, ...], windows: Windows,
             rows = g[:, :, a:b, left:right].reshape(groups, o // groups, b - a, -1).swapaxes(1, 2)
             np.matmul(matrix, rows, out=shares.reshape(groups, b - a, kh * kw * c, -1))
             for i in range(kh):
-                top = a * down + i * windows.dilation[0]
+                top = a * down + i
                 met = image[:, top : top + (b - a - 1) * down + 1 : down]
                 for j in range(kw):
                     first = left * right_by + j * windows.dilation[1]
@@ -92,7 +92,7 @@ def conv_input(g: Array, weight: Array, size: tuple[int, ...], windows: Windows,
                     pixels = pixels.reshape(groups, c, b - a, right - left, n)
                     pixels += shares[:, :, i, j].swapaxes(1, 2)
 
-    _each_apart(piece, oh, -(-(kh - 1) * windows.dilation[0] // down))
+    _each_apart(piece, oh, -(-(kh - 1) // down))
     return windows.inner(image)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from .. import backend
 from ..autograd import enable_grad
 from ..backend import Array
+from ..ops.pieces import each
 from ..ops.pieces import scratch as scratch_memory
 from ..tensor import Tensor, wrap
 
@@ -132,16 +133,21 @@ class Optimizer:
         others = {name: v for name, v in state.items() if name not in arrays}
         flat_w, flat_g = w.reshape(-1, order=order), g.reshape(-1, order=order)
         fresh: dict[str, Array] = {}  # arrays that update() makes: it knows its piece only
-        size = -(-w.size // -(-w.nbytes // PIECE))  # of pieces that are equally large
-        for start in range(0, w.size, size):
-            part = slice(start, start + size)
-            piece = {**others, **{name: array[part] for name, array in arrays.items()}}
-            self.update(np, flat_w[part], flat_g[part], piece, **settings)
-            for name in piece.keys() - (others | arrays).keys():
+
+        def piece(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            own = {**others, **{name: array[part] for name, array in arrays.items()}}
+            self.update(np, flat_w[part], flat_g[part], own, **settings)
+            for name in own.keys() - (others | arrays).keys():
                 if name not in fresh:
                     state[name] = np.empty_like(w)
                     fresh[name] = state[name].reshape(-1, order=order)
-                fresh[name][part] = piece[name]
+                fresh[name][part] = own[name]
+
+        size = -(-w.size // -(-w.nbytes // PIECE))  # of pieces that are equally large
+        pieces = [(start, min(start + size, w.size)) for start in range(0, w.size, size)]
+        piece(*pieces[0])  # alone: it may make new arrays
+        each(piece, pieces[1:])
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Add parameters, {"params": tensors, "lr": ...}; what the group does not set, it takes from defaults."""
