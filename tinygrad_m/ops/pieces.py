@@ -18,7 +18,7 @@ from ..backend import Array
 
 CACHE = 2 << 20  # bytes of a piece: about what a core's caches hold, and enough work for a thread to be worth it
 SHORT = 512  # elements; NumPy >= 2.3 copies rows shorter than half its buffer (8192) before it works on them: for views
-SHARED = 20_000_000  # multiplications; for a smaller product a thread takes longer to wake up than it saves
+SHARED = 40_000_000  # multiplications; for a smaller product a thread takes longer to wake up than it saves
 KEPT = 32 << 20  # bytes of scratch memory, at most, that a thread keeps
 
 _pool: Any = None  # the other threads, started when first needed
