@@ -176,8 +176,9 @@ def environment(threads: int, contender: str) -> dict[str, str]:
     if contender == "tinygrad_m":
         counts["OPENBLAS_NUM_THREADS"] = "1"
     one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # for imports
     return {
-        **os.environ, **counts, "TINYGRAD_M_THREADS": n, "NUM_CPU_THREADS": n,  # the last is tinygrad's
+        **inherited, **counts, "TINYGRAD_M_THREADS": n, "NUM_CPU_THREADS": n,  # the last is tinygrad's
         "XLA_FLAGS": one if threads == 1 else "", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "",
         "TINYGRAD_M_DEVICE": "cpu",
     }  # fmt: skip
