@@ -8,13 +8,11 @@ gives an image row's share in all kh output rows that meet it (kh times as many 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..backend import Array
-from .pieces import each, ranges, scratch
+from .pieces import CACHE, each, ranges, scratch, shared
 from .windows import Windows, batch_last
 
 
@@ -38,7 +36,7 @@ def conv(x: Array, weight: Array, bias: Array | None, windows: Windows, groups: 
         if bias is not None:
             part += offset
 
-    each(piece, ranges(oh, _row_bytes(x, windows, ow)))
+    each(piece, ranges(oh, _row_bytes(x, windows, ow), CACHE // 2))
     return out.reshape(o, oh, ow, n).transpose(3, 0, 1, 2)
 
 
@@ -67,32 +65,42 @@ def _conv_by_shares(image: Array, kernels: Array, offset: Array | int, out: Arra
                     met = out[:, :, first:last, left:right]
                     met += shares[:, first + i - a : last + i - a, i].swapaxes(1, 2)
 
-    _each_apart(piece, image.shape[1], kh - 1)
+    # neighbouring pieces add to the same rows of the output: so every other one, then those between
+    size = max(kh - 1, -(-image.shape[1] // (12 if image.shape[1] >= 24 else 4)))
+    cuts = [*range(0, image.shape[1] - kh + 2, size)] or [0]
+    pieces = list(zip(cuts, [*cuts[1:], image.shape[1]], strict=True))
+    each(piece, pieces[::2])
+    each(piece, pieces[1::2])
 
 
 def conv_input(g: Array, weight: Array, size: tuple[int, ...], windows: Windows, groups: int) -> Array:
     """conv.py's _conv_input: g (N, O, oh, ow), weight (O, C/groups, kh, kw) -> (N, C, H, W) = size."""
     (n, o, oh, ow), (_, c, kh, kw), (down, right_by) = g.shape, weight.shape, windows.stride
     image, g = windows.blank(np, size, g.dtype), batch_last(np, g).reshape(groups, o // groups, oh, ow, n)
-    kernels = weight.reshape(groups, o // groups, c, kh, kw).transpose(0, 3, 4, 2, 1)
-    matrix = kernels.reshape(groups, 1, kh * kw * c, o // groups)
-    blocks = ranges(ow, kh * kw * c * groups * n * g.itemsize)
+    by_group = image.reshape(groups, c, *image.shape[1:])
+    kernels = weight.reshape(groups, 1, o // groups, c, kh, kw).transpose(0, 1, 4, 5, 3, 2)
+    few = -(-oh // (12 if oh >= 24 else 4))  # rows at a time
 
-    def piece(a: int, b: int) -> None:
-        for left, right in blocks:
-            shares = scratch("shares", (groups, b - a, kh, kw, c, right - left, n), g.dtype)
-            rows = g[:, :, a:b, left:right].reshape(groups, o // groups, b - a, -1).swapaxes(1, 2)
-            np.matmul(matrix, rows, out=shares.reshape(groups, b - a, kh * kw * c, -1))
+    def rows(a: int, b: int, first: int, last: int) -> None:
+        """What rows a to b of the output give back to the channels from `first` to `last` of each group."""
+        matrix = kernels[..., first:last, :].reshape(groups, 1, -1, o // groups)
+        for left, right in ranges(ow, matrix.shape[2] * groups * n * g.itemsize):
+            shares = scratch("shares", (groups, b - a, kh, kw, last - first, right - left, n), g.dtype)
+            part = g[:, :, a:b, left:right].reshape(groups, o // groups, b - a, -1).swapaxes(1, 2)
+            np.matmul(matrix, part, out=shares.reshape(groups, b - a, matrix.shape[2], -1))
             for i in range(kh):
                 top = a * down + i
-                met = image[:, top : top + (b - a - 1) * down + 1 : down]
+                met = by_group[:, first:last, top : top + (b - a - 1) * down + 1 : down]
                 for j in range(kw):
-                    first = left * right_by + j * windows.dilation[1]
-                    pixels = met[:, :, first : first + (right - left - 1) * right_by + 1 : right_by]
-                    pixels = pixels.reshape(groups, c, b - a, right - left, n)
+                    start = left * right_by + j * windows.dilation[1]
+                    pixels = met[:, :, :, start : start + (right - left - 1) * right_by + 1 : right_by]
                     pixels += shares[:, :, i, j].swapaxes(1, 2)
 
-    _each_apart(piece, oh, -(-(kh - 1) // down))
+    def channels(first: int, last: int) -> None:
+        for a in range(0, oh, few):
+            rows(a, min(a + few, oh), first, last)
+
+    each(channels, shared(c, g.size * c * kh * kw // groups))  # neighbouring rows overlap, channels do not
     return windows.inner(image)
 
 
@@ -107,7 +115,7 @@ def conv_weight(g: Array, x: Array, windows: Windows, groups: int) -> Array:
         columns = _columns(image, windows, groups, a, b, cuts)
         return np.matmul(columns, by_group[:, :, a:b].transpose(0, 2, 3, 4, 1)).sum(axis=(1, 2))
 
-    total = sum(each(piece, ranges(oh, _row_bytes(x, windows, ow))))
+    total = sum(each(piece, ranges(oh, _row_bytes(x, windows, ow), CACHE // 2)))
     by_kernel: Array = total.reshape(groups, kh, c, kw, o // groups).transpose(0, 4, 2, 1, 3)
     return by_kernel.reshape(o, c, kh, kw)
 
@@ -127,16 +135,6 @@ def _columns(image: Array, windows: Windows, groups: int, a: int, b: int, cuts: 
     group, row, item = rows.strides[0], rows.strides[1], rows.itemsize
     shape = groups, b - a, cuts, kh * c // groups * kw, ow // cuts * n
     return as_strided(rows, shape, (group, stride * row, ow // cuts * n * item, ow * n * item, item))
-
-
-def _each_apart(piece: Callable[[int, int], None], rows: int, overlap: int) -> None:
-    """piece(a, b) for all rows in pieces of a few, of which neighbours may overlap by some rows of their result: so
-    first every other one, then those between."""
-    size = max(1, overlap, -(-rows // (12 if rows >= 24 else 4)))
-    cuts = [*range(0, rows - max(overlap, 1) + 1, size)] or [0]
-    pieces = list(zip(cuts, [*cuts[1:], rows], strict=True))
-    each(piece, pieces[::2])
-    each(piece, pieces[1::2])
 
 
 def _row_bytes(x: Array, windows: Windows, ow: int) -> int:

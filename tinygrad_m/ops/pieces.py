@@ -1,6 +1,6 @@
 """How NumPy is kept fast on large arrays: work in pieces that stay in the processor's cache, write intermediate
 results into memory that is used again, and share the pieces between threads (NumPy lets other Python threads run
-while it computes). Results do not depend on the number of threads: the pieces, and the order of sums, are the same."""
+while it computes)."""
 
 from __future__ import annotations
 
@@ -100,25 +100,33 @@ def _each(work: Callable[..., Any], pieces: Sequence[tuple[int, int]]) -> list[A
 
 
 def ranges(n: int, bytes_each: int, cache: int = CACHE) -> list[tuple[int, int]]:
-    """range(n) cut into [(a, b), ...] that fit the cache."""
-    size = max(1, cache // max(bytes_each, 1))
+    """range(n) cut into [(a, b), ...] of about one size, which fit the cache."""
+    return _cut(n, -(-n * bytes_each // cache))
+
+
+def shared(n: int, multiplications: int) -> list[tuple[int, int]]:
+    """range(n) cut into [(a, b), ...], one for each thread, if there is enough to do."""
+    return _cut(n, _threads if multiplications >= SHARED else 1)
+
+
+def _cut(n: int, parts: int) -> list[tuple[int, int]]:
+    size = max(1, -(-n // max(1, parts)))
     cuts = [*range(0, n, size)] or [0]
     return list(zip(cuts, [*cuts[1:], n], strict=True))
 
 
 def matmul(a: Array, b: Array, out: Array) -> Array:
     """np.matmul of two matrices; the threads share a large one."""
-    (m, k), n = a.shape, b.shape[1]
-    if _threads == 1 or m * n * k < SHARED:
+    if _threads == 1:
         return np.matmul(a, b, out=out)
+    (m, k), n = a.shape, b.shape[1]
     rows = m > n  # which side of the result is cut
-    size = -(-max(m, n) // _threads)
 
-    def piece(start: int, _: int) -> None:
-        part = slice(start, start + size)
+    def piece(start: int, stop: int) -> None:
+        part = slice(start, stop)
         np.matmul(a[part] if rows else a, b if rows else b[:, part], out=out[part] if rows else out[:, part])
 
-    each(piece, [(start, 0) for start in range(0, max(m, n), size)])
+    each(piece, shared(max(m, n), m * n * k))
     return out
 
 
