@@ -104,6 +104,13 @@ def test_an_error_in_a_thread_reaches_the_caller(threads: None) -> None:
     assert pieces.each(lambda a, b: a, [(k, k + 1) for k in range(6)]) == list(range(6))
 
 
+def test_pieces_of_pieces_do_not_wait_for_each_other(threads: None) -> None:
+    tg.set_num_threads(2)
+    cut = [(k, k) for k in range(4)]
+    found = pieces.each(lambda a, b: pieces.each(lambda c, d: 10 * a + c, cut), cut)
+    assert found == [[10 * a + c for c in range(4)] for a in range(4)]
+
+
 def test_threads_keep_errstate_and_numpys_buffer(threads: None) -> None:
     before = np.getbufsize()
     for n in (1, 3):

@@ -72,7 +72,7 @@ def each(work: Callable[..., Any], pieces: Sequence[tuple[int, int]]) -> list[An
 def _each(work: Callable[..., Any], pieces: Sequence[tuple[int, int]]) -> list[Any]:
     global _pool
     helpers = min(_threads, len(pieces)) - 1
-    if helpers < 1:
+    if helpers < 1 or getattr(_local, "working", False):  # a piece that is cut again would wait for itself
         return [work(a, b) for a, b in pieces]
     if _pool is None:
         from concurrent.futures import ThreadPoolExecutor
@@ -81,12 +81,16 @@ def _each(work: Callable[..., Any], pieces: Sequence[tuple[int, int]]) -> list[A
     todo, results = deque(enumerate(pieces)), [None] * len(pieces)
 
     def run() -> None:
-        while todo:
-            try:
-                k, (a, b) = todo.popleft()
-            except IndexError:  # another thread was quicker
-                return
-            results[k] = work(a, b)
+        _local.working = True
+        try:
+            while todo:
+                try:
+                    k, (a, b) = todo.popleft()
+                except IndexError:  # another thread was quicker
+                    return
+                results[k] = work(a, b)
+        finally:
+            _local.working = False
 
     # in a copy of this thread's context: np.errstate is part of it
     others = [_pool.submit(contextvars.copy_context().run, run) for _ in range(helpers)]
