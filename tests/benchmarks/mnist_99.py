@@ -16,17 +16,20 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .cases import FLATTEN, NETWORKS, POOL, RELU, convolutional, unknown
+from .contenders import sequential
 from .measure import environment, keep_to_cores
 
 CNN = convolutional(
     128, ("conv", 1, 12, 5, 0), RELU, POOL, ("conv", 12, 32, 5, 0), RELU, POOL, FLATTEN,
     ("linear", 512, 128), RELU, ("linear", 128, 10),
 )  # fmt: skip
+RACED = {"cnn": CNN, **NETWORKS}
 
 
 class Recipe(NamedTuple):
@@ -63,30 +66,36 @@ def schedule(recipe: Recipe, steps: int) -> dict[str, Any]:
     return {"total_steps": steps, **{name: getattr(recipe, name) for name in names}}
 
 
+def time_epochs(epochs: int, losses: Callable[[], Iterator[Any]], optimizer: Any, cycle: Any) -> float:
+    """Seconds of the training loop, which reads the same for both; losses() computes an epoch's, one by one."""
+    start = time.perf_counter()
+    for _ in range(epochs):
+        for loss in losses():
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            cycle.step()
+    return time.perf_counter() - start
+
+
 def with_tinygrad_m(recipe: Recipe, seed: int, data: tuple[np.ndarray, ...]) -> Found:
     import tinygrad_m as tg
     from tinygrad_m import nn, optim
     from tinygrad_m.data import DataLoader
     from tinygrad_m.nn import functional as F
 
-    from .contenders.with_tinygrad_m import LAYERS
-
     train_x, train_y, test_x, test_y = data
     tg.manual_seed(seed)
-    model = nn.Sequential(*[LAYERS[kind](*sizes) for kind, *sizes in {"cnn": CNN, **NETWORKS}[recipe.network].layers])
+    model = sequential(nn, RACED[recipe.network])
     optimizer = optim.SGD(model.parameters(), lr=recipe.max_lr, momentum=recipe.max_momentum, nesterov=True)
     loader = DataLoader(train_x, train_y, batch_size=recipe.batch, shuffle=True)
     cycle = optim.lr_scheduler.OneCycleLR(optimizer, **schedule(recipe, recipe.epochs * len(loader)))
 
-    start = time.perf_counter()
-    for _ in range(recipe.epochs):
+    def losses() -> Iterator[Any]:
         for x, y in loader:
-            loss = F.cross_entropy(model(x), y, label_smoothing=recipe.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            cycle.step()
-    seconds = time.perf_counter() - start
+            yield F.cross_entropy(model(x), y, label_smoothing=recipe.label_smoothing)
+
+    seconds = time_epochs(recipe.epochs, losses, optimizer, cycle)
 
     model.eval()
     with tg.no_grad():
@@ -99,24 +108,18 @@ def with_torch(recipe: Recipe, seed: int, data: tuple[np.ndarray, ...]) -> Found
     from torch import nn
     from torch.nn import functional as F
 
-    from .contenders.with_torch import LAYERS
-
     train_x, train_y, test_x, test_y = map(torch.from_numpy, data)
     torch.manual_seed(seed)
-    model = nn.Sequential(*[LAYERS[kind](*sizes) for kind, *sizes in {"cnn": CNN, **NETWORKS}[recipe.network].layers])
+    model = sequential(nn, RACED[recipe.network])
     optimizer = torch.optim.SGD(model.parameters(), lr=recipe.max_lr, momentum=recipe.max_momentum, nesterov=True)
     steps = -(-len(train_x) // recipe.batch)  # the last batch of an epoch is smaller
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, **schedule(recipe, recipe.epochs * steps))
 
-    start = time.perf_counter()
-    for _ in range(recipe.epochs):
+    def losses() -> Iterator[Any]:
         for rows in torch.randperm(len(train_x)).split(recipe.batch):
-            loss = F.cross_entropy(model(train_x[rows]), train_y[rows], label_smoothing=recipe.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            cycle.step()
-    seconds = time.perf_counter() - start
+            yield F.cross_entropy(model(train_x[rows]), train_y[rows], label_smoothing=recipe.label_smoothing)
+
+    seconds = time_epochs(recipe.epochs, losses, optimizer, cycle)
 
     model.eval()
     with torch.no_grad():

@@ -21,11 +21,12 @@ from tinygrad_m.operation import REGISTRY
 
 from .cases import CASES, NETWORKS, Case, Network, weight_shapes
 from .contenders.with_tinygrad_m import Training
-from .measure import keep_to_cores, step_time
+from .measure import keep_to_cores, repeat, step_time, timed
 from .table import text
 
 PROFILED = ("mlp-64 momentum", "small momentum")
 SECONDS = 1.0
+PRODUCT_SECONDS = 0.1  # for each product, and for the copy
 
 
 class Clock:
@@ -170,24 +171,12 @@ def touched(network: Network) -> int:
     return 4 * numbers
 
 
-def seconds_of(f: Callable[[], Any], budget: float = 0.1) -> float:
-    """The median time of a call."""
-    f()
-    found: list[float] = []
-    end = time.perf_counter() + budget
-    while len(found) < 5 or time.perf_counter() < end:
-        start = time.perf_counter()
-        f()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found)
-
-
 def product_time(m: int, k: int, n: int) -> float:
     """Seconds of a float32 matrix product of these sizes."""
     rng = np.random.default_rng(0)
     a, b = rng.random((m, k), dtype=np.float32), rng.random((k, n), dtype=np.float32)
     out = np.empty((m, n), np.float32)
-    return seconds_of(lambda: np.matmul(a, b, out=out))
+    return repeat(timed(lambda: np.matmul(a, b, out=out)), PRODUCT_SECONDS, least=5)
 
 
 def floor(network: Network) -> Iterator[str]:
@@ -198,7 +187,7 @@ def floor(network: Network) -> Iterator[str]:
     rate = 2 * 1024**3 / product_time(1024, 1024, 1024)
     source = np.ones(touched(network) // 8, np.float32)  # half is read, half is written
     target = np.empty_like(source)
-    copied = seconds_of(lambda: np.copyto(target, source))
+    copied = repeat(timed(lambda: np.copyto(target, source)), PRODUCT_SECONDS, least=5)
     yield "| at least | how much | rate here | time |\n| --- | ---: | ---: | ---: |"
     work, size = f"{flops / 1e6:.1f} MFLOP", 2 * source.nbytes
     for what, much, fast, seconds in (

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..cases import unknown
+from ..cases import Network, unknown
 
 
 class Skip(Exception):
@@ -90,3 +90,16 @@ def time_chain_back(a: Any, b: Any, length: int) -> float:
     start = time.perf_counter()
     x.backward()
     return time.perf_counter() - start
+
+
+def sequential(nn: Any, network: Network) -> Any:
+    """The network as a Sequential of a library whose layers have PyTorch's names, with first weights of its own."""
+    layers = {
+        "linear": nn.Linear,
+        "conv": lambda inputs, outputs, kernel, padding: nn.Conv2d(inputs, outputs, kernel, padding=padding),
+        "pool": nn.MaxPool2d,
+        "dropout": nn.Dropout,
+        "relu": nn.ReLU,
+        "flatten": nn.Flatten,
+    }
+    return nn.Sequential(*[layers[kind](*sizes) for kind, *sizes in network.layers])

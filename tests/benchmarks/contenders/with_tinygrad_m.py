@@ -14,21 +14,12 @@ from tinygrad_m.data import DataLoader
 from tinygrad_m.nn import functional as F
 
 from .. import cases
-from . import time_chain_back, time_products
-
-LAYERS: dict[str, Callable[..., Any]] = {
-    "linear": nn.Linear,
-    "conv": lambda inputs, outputs, kernel, padding: nn.Conv2d(inputs, outputs, kernel, padding=padding),
-    "pool": nn.MaxPool2d,
-    "dropout": nn.Dropout,
-    "relu": nn.ReLU,
-    "flatten": nn.Flatten,
-}
+from . import sequential, time_chain_back, time_products
 
 
 def model_of(network: cases.Network) -> nn.Sequential:
     """The network with the first weights that all contenders have."""
-    model = nn.Sequential(*[LAYERS[kind](*sizes) for kind, *sizes in network.layers])
+    model: nn.Sequential = sequential(nn, network)
     names = [name for name, _ in model.named_parameters()]
     model.load_state_dict(dict(zip(names, cases.first_weights(network), strict=True)))
     return model
