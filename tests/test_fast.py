@@ -176,6 +176,11 @@ def test_relu_of_large_arrays_in_any_layout(layout: str) -> None:
     np.testing.assert_array_equal(x.grad.numpy(), np.where(array > 0, g, 0))
 
 
+def test_relu_of_many_bools_is_that_of_few() -> None:
+    few, many = tg.relu(tg.Tensor([True, False])), tg.relu(tg.Tensor(np.ones(pieces.CACHE + 1, bool)))
+    assert many.dtype == few.dtype and int(many.sum()) == pieces.CACHE + 1
+
+
 @pytest.mark.parametrize("second_layer", [False, True])
 def test_linear_in_both_memory_orders(second_layer: bool) -> None:
     """A weight by columns gives the same numbers, and a gradient that lies as it does."""

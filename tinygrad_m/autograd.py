@@ -77,7 +77,7 @@ class Node:
     """One recorded operation. It knows its parents and what its rules read, never its own Tensor: so the
     graph has no cycle, and is freed as soon as nobody holds its end."""
 
-    # kept: what rules will read, as Op._keeper says: value, box, count ... operation.py fills the slots
+    # kept: what rules will read, as operation.py's _keeper says: value, box, count ... and Op fills the slots
     __slots__ = ("op", "plan", "attrs", "parents", "kept", "shape", "dtype", "_hooks", "retain")
     op: Op
     plan: Any

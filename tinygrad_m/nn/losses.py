@@ -113,7 +113,7 @@ def cross_entropy(input: Tensor, target: Any, weight: Any = None, ignore_index: 
     x, y, shape, maybe_ignored = _classes("cross_entropy", input, target, ignore_index, reduction)
     if weight is not None or label_smoothing != 0.0 or y.dtype.kind == "f":
         return plain_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
-    if reduction == "mean" and not maybe_ignored and len(shape) == 1 and shape[0] > 0:
+    if reduction == "mean" and not maybe_ignored and x.shape[0] > 0:
         return _mean_cross_entropy(x, y)
     loss = ops.softmax_cross_entropy(x, y)
     if not maybe_ignored:

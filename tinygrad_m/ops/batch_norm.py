@@ -15,7 +15,7 @@ from ..autograd import Operand
 from ..backend import Array
 from ..operation import op
 from .elementwise import XP, rsqrt, square
-from .pieces import each, ranges, scratch
+from .pieces import each, ordered_as, ranges, scratch
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -220,9 +220,7 @@ def _runs_like(x: Array, g: Array) -> Any:
     """_runs(g), of a copy if it does not lie in memory as x does."""
     runs = _runs(g)
     if runs is None or runs.shape != _runs(x).shape:
-        g, given = np.empty_like(x), g
-        g[...] = given
-        runs = _runs(g)
+        runs = _runs(ordered_as(x, g))
     return runs
 
 

@@ -66,7 +66,7 @@ def _conv_by_shares(image: Array, kernels: Array, offset: Array | int, out: Arra
                     met += shares[:, first + i - a : last + i - a, i].swapaxes(1, 2)
 
     # neighbouring pieces add to the same rows of the output: so every other one, then those between
-    size = max(kh - 1, -(-image.shape[1] // (12 if image.shape[1] >= 24 else 4)))
+    size = max(kh - 1, _few(image.shape[1]))
     cuts = [*range(0, image.shape[1] - kh + 2, size)] or [0]
     pieces = list(zip(cuts, [*cuts[1:], image.shape[1]], strict=True))
     each(piece, pieces[::2])
@@ -79,7 +79,7 @@ def conv_input(g: Array, weight: Array, size: tuple[int, ...], windows: Windows,
     image, g = windows.blank(np, size, g.dtype), batch_last(np, g).reshape(groups, o // groups, oh, ow, n)
     by_group = image.reshape(groups, c, *image.shape[1:])
     kernels = weight.reshape(groups, 1, o // groups, c, kh, kw).transpose(0, 1, 4, 5, 3, 2)
-    few = -(-oh // (12 if oh >= 24 else 4))  # rows at a time
+    few = _few(oh)
 
     def rows(a: int, b: int, first: int, last: int) -> None:
         """What rows a to b of the output give back to the channels from `first` to `last` of each group."""
@@ -135,6 +135,11 @@ def _columns(image: Array, windows: Windows, groups: int, a: int, b: int, cuts: 
     group, row, item = rows.strides[0], rows.strides[1], rows.itemsize
     shape = groups, b - a, cuts, kh * c // groups * kw, ow // cuts * n
     return as_strided(rows, shape, (group, stride * row, ow // cuts * n * item, ow * n * item, item))
+
+
+def _few(rows: int) -> int:
+    """How many rows at a time, where each gives back to several: their shares are to stay in the cache."""
+    return -(-rows // (12 if rows >= 24 else 4))
 
 
 def _row_bytes(x: Array, windows: Windows, ow: int) -> int:

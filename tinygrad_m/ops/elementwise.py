@@ -16,7 +16,7 @@ from .. import autograd, backend
 from ..autograd import Operand
 from ..backend import Array
 from ..operation import Rule, composed, op
-from .pieces import each, flat, ranges
+from .pieces import elementwise
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -135,34 +135,26 @@ def sigmoid(xp: XP, x: Operand) -> Array:
 
 
 def hold(x: Any) -> Any:
-    """x as a constant of a rule: whether it is positive, or the largest, does not change with a small step."""
+    """x as a constant of a rule: whether it is positive does not change with a small step."""
     return x.detach() if isinstance(x, autograd.TensorType) else x
 
 
 @op(g=lambda grad, y: _relu_slope(grad, y))
 def _relu_slope(xp: XP, g: Operand, y: Operand) -> Array:
     """g where y = relu(x) > 0, or is nan, else 0."""
-    slope = np.empty_like(g) if xp is np else None
-    rows = None if slope is None else flat(g, y, slope)
-    if rows is None:
-        return masked(xp, g, ~(y <= 0))
 
-    def piece(a: int, b: int) -> None:
-        masked(np, rows[0][a:b], ~(rows[1][a:b] <= 0), out=rows[2][a:b])
+    def slope(g: Array, y: Array, out: Array | None = None) -> Array:
+        return masked(xp, g, ~(y <= 0), out)
 
-    each(piece, ranges(g.size, g.itemsize))
-    return slope
+    return elementwise(slope, g, y) if xp is np else slope(g, y)
 
 
 @op(x=lambda g, out: _relu_slope(g, hold(out)))
 def relu(xp: XP, x: Operand) -> Array:
     """max(x, 0); its slope at 0 is 0."""
-    out = np.empty_like(x) if xp is np else None
-    rows = None if out is None else flat(x, out)
-    if rows is None:
+    if xp is not np:
         return xp.maximum(x, 0)
-    each(lambda a, b: np.maximum(rows[0][a:b], 0, out=rows[1][a:b]), ranges(x.size, x.itemsize))
-    return out
+    return elementwise(lambda x, out=None: np.maximum(x, 0, out=out), x)
 
 
 @op(cast="float", x=lambda g, x, negative_slope: _where(x > 0, g, g * negative_slope))

@@ -134,13 +134,28 @@ def matmul(a: Array, b: Array, out: Array) -> Array:
     return out
 
 
-def flat(*arrays: Array) -> list[Array] | None:
-    """Large arrays that lie alike and without gaps in memory, as one row each: what is done element by element can
-    then be cut anywhere. None for others, and for small ones."""
-    if arrays[0].nbytes <= CACHE or any(a.strides != arrays[0].strides for a in arrays):
-        return None
+def elementwise(f: Callable[..., Array], *arrays: Array) -> Array:
+    """f(*arrays), and f(*arrays, out=...) for large arrays of floats that lie alike and without gaps in memory: as one
+    row each, which can be cut anywhere."""
+    first = arrays[0]
+    if first.nbytes <= CACHE or first.dtype.kind != "f" or any(a.strides != first.strides for a in arrays):
+        return f(*arrays)
     rows = [a.ravel("K") for a in arrays]
-    return rows if all(row.base is not None for row in rows) else None  # a copy: there were gaps
+    if any(row.base is None for row in rows):  # a copy: there were gaps
+        return f(*arrays)
+    result = np.empty_like(first)
+    out = result.ravel("K")
+    each(lambda a, b: f(*[row[a:b] for row in rows], out=out[a:b]), ranges(first.size, first.itemsize))
+    return result
+
+
+def ordered_as(like: Array, array: Array) -> Array:
+    """The array, or a copy of it that lies in memory as another one does: NumPy is slow where orders differ."""
+    if array.strides == like.strides:
+        return array
+    copy = np.empty_like(like)
+    copy[...] = array
+    return copy
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -17,7 +17,7 @@ import numpy as np
 from .. import backend
 from ..autograd import enable_grad
 from ..backend import Array
-from ..ops.pieces import each
+from ..ops.pieces import each, ordered_as, ranges
 from ..ops.pieces import scratch as scratch_memory
 from ..tensor import Tensor, wrap
 
@@ -103,8 +103,8 @@ class Optimizer:
                         with backend.on(w):
                             self.update(backend.of(w).xp, w, -g if maximize else g, state, **settings)
                     else:
-                        g = _ordered_as(w, -g if maximize else g)
-                        if pieces and w.nbytes > PIECE and (w.flags.c_contiguous or w.flags.f_contiguous):
+                        g = ordered_as(w, -g if maximize else g)
+                        if pieces and w.nbytes > PIECE and w.flags.forc:
                             self._update_in_pieces(w, g, state, settings)
                         else:
                             self.update(np, w, g, state, **settings)
@@ -128,7 +128,7 @@ class Optimizer:
         order: Any = "C" if w.flags.c_contiguous else "F"
         for name, value in state.items():
             if type(value) is np.ndarray:
-                state[name] = _ordered_as(w, value)  # one that was loaded may be in another
+                state[name] = ordered_as(w, value)  # one that was loaded may be in another
         arrays = {name: v.reshape(-1, order=order) for name, v in state.items() if type(v) is np.ndarray}
         others = {name: v for name, v in state.items() if name not in arrays}
         flat_w, flat_g = w.reshape(-1, order=order), g.reshape(-1, order=order)
@@ -144,10 +144,9 @@ class Optimizer:
                     fresh[name] = state[name].reshape(-1, order=order)
                 fresh[name][part] = own[name]
 
-        size = -(-w.size // -(-w.nbytes // PIECE))  # of pieces that are equally large
-        pieces = [(start, min(start + size, w.size)) for start in range(0, w.size, size)]
-        piece(*pieces[0])  # alone: it may make new arrays
-        each(piece, pieces[1:])
+        first, *rest = ranges(w.size, w.itemsize, PIECE)
+        piece(*first)  # alone: it may make new arrays
+        each(piece, rest)
 
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Add parameters, {"params": tensors, "lr": ...}; what the group does not set, it takes from defaults."""
@@ -327,12 +326,3 @@ def scratch(xp: Any, w: Array, number: int = 0) -> Array:
         return xp.empty_like(w)
     row = scratch_memory(f"update {number}", w.shape if w.flags.c_contiguous else w.shape[::-1], w.dtype)
     return row if w.flags.c_contiguous else row.T
-
-
-def _ordered_as(w: Array, array: Array) -> Array:
-    """The array, or a copy of it that lies in memory as w does: NumPy is slow where orders differ."""
-    if array.strides == w.strides:
-        return array
-    copy = np.empty_like(w)
-    copy[...] = array
-    return copy
