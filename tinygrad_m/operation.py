@@ -138,7 +138,7 @@ class Op:
                 holders.append(arg)
                 if first is None:
                     first, kind, dtype = value, type(value), value.dtype
-                elif value.dtype is not dtype or type(value) is not kind:
+                elif type(value) is not kind or (value.dtype is not dtype and self.cast is not None):
                     mixed = True
                 if arg._requires_grad:
                     mask += bit

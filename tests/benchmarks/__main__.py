@@ -60,10 +60,17 @@ def parse(argv: list[str] | None) -> Any:
     )
     parser.add_argument("--quick", action="store_true", help="few cases, contenders and rounds: about a minute")
     parser.add_argument(
-        "--case", nargs="+", default=[], metavar="NAME", help="these only; a first word stands for several"
+        "--case",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="these only; a first word stands for several",
     )
-    parser.add_argument("--contender", nargs="+", default=[], metavar="NAME", help="these only")
-    parser.add_argument("--threads", nargs="+", type=whole, metavar="N", help="default: 1 and 2; with --quick 1")
+    parser.add_argument("--contender", nargs="+", action="extend", default=[], metavar="NAME", help="these only")
+    parser.add_argument(
+        "--threads", nargs="+", action="extend", type=whole, metavar="N", help="default: 1 and 2; with --quick 1"
+    )
     parser.add_argument("--rounds", type=whole, help="default 5; with --quick 3")
     parser.add_argument("--seconds", type=float, help="that each process measures for: default 1; with --quick 0.3")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write benchmarks.md and benchmarks.json into it")

@@ -19,6 +19,7 @@ from .contenders import CONTENDERS, Absent, Skip, load
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 900  # seconds that one process may take
+WIDE = ("mlp-512", "mlp-1024")  # cases of wide linear layers alone: for these OpenBLAS' own threads are better
 MEMORY_STEPS = 20
 
 
@@ -167,18 +168,19 @@ class Results:
         return new
 
 
-def environment(threads: int, contender: str) -> dict[str, str]:
+def environment(threads: int, contender: str, case: str = "") -> dict[str, str]:
     """The variables by which libraries learn how many threads they may use. tinygrad_m has threads of its own, and
-    wants OpenBLAS to have one, as its documentation says."""
+    wants OpenBLAS to have one, or the other way round: docs/speed.md says for which networks."""
     n = str(threads)
+    own = "1" if case.startswith(WIDE) else n
     names = ("OPENBLAS", "OMP", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")
     counts = {f"{name}_NUM_THREADS".replace("MAXIMUM_NUM", "MAXIMUM"): n for name in names}
     if contender == "tinygrad_m":
-        counts["OPENBLAS_NUM_THREADS"] = "1"
+        counts["OPENBLAS_NUM_THREADS"] = n if case.startswith(WIDE) else "1"
     one = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # for imports
     return {
-        **inherited, **counts, "TINYGRAD_M_THREADS": n, "NUM_CPU_THREADS": n,  # the last is tinygrad's
+        **inherited, **counts, "TINYGRAD_M_THREADS": own, "NUM_CPU_THREADS": n,  # the last is tinygrad's
         "XLA_FLAGS": one if threads == 1 else "", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "",
         "TINYGRAD_M_DEVICE": "cpu",
     }  # fmt: skip
@@ -189,9 +191,8 @@ def run_child(case: Case, contender: str, threads: int, seconds: float, round_: 
     command = [sys.executable, "-m", "tests.benchmarks", "--measure", case.name, contender]
     command += ["--threads", str(threads), "--seconds", str(seconds), "--round", str(round_)]
     try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment(threads, contender), capture_output=True, text=True, timeout=LIMIT
-        )
+        variables = environment(threads, contender, case.name)
+        done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=LIMIT)
     except subprocess.TimeoutExpired:
         return {"skip": f"not done after {LIMIT} s"}
     if done.returncode:

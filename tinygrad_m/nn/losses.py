@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..autograd import is_grad_enabled
 from ..creation import arange, ones
 from ..ops.fused import _mean_cross_entropy
 from ..tensor import Tensor
@@ -114,7 +115,7 @@ def cross_entropy(input: Tensor, target: Any, weight: Any = None, ignore_index: 
     if weight is not None or label_smoothing != 0.0 or y.dtype.kind == "f":
         return plain_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     if reduction == "mean" and not maybe_ignored and x.shape[0] > 0:
-        return _mean_cross_entropy(x, y)
+        return _mean_cross_entropy(x, y, slope=[] if x.requires_grad and is_grad_enabled() else None)
     loss = ops.softmax_cross_entropy(x, y)
     if not maybe_ignored:
         return _reduce(loss, reduction, shape)

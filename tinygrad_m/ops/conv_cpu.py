@@ -24,7 +24,8 @@ def conv(x: Array, weight: Array, bias: Array | None, windows: Windows, groups: 
     offset = 0 if bias is None else bias.reshape(groups, -1, 1, 1, 1)
     kernels = weight.reshape(groups, o // groups, c, kh, kw)
     if kh > 1 and windows.stride[0] == 1 and c * kw >= 64:
-        _conv_by_shares(image, kernels.transpose(0, 3, 1, 2, 4), offset, out, windows)
+        out[...] = offset
+        _conv_by_shares(image, kernels.transpose(0, 3, 1, 2, 4), out, windows)
         return out.reshape(o, oh, ow, n).transpose(3, 0, 1, 2)
     matrix = kernels.transpose(0, 1, 3, 2, 4).reshape(groups, 1, 1, o // groups, kh * c * kw)
     cuts = _cuts(ow, n, matrix[0].size)
@@ -40,24 +41,22 @@ def conv(x: Array, weight: Array, bias: Array | None, windows: Windows, groups: 
     return out.reshape(o, oh, ow, n).transpose(3, 0, 1, 2)
 
 
-def _conv_by_shares(image: Array, kernels: Array, offset: Array | int, out: Array, windows: Windows) -> None:
-    """Fill out (groups, O/groups, oh, ow, N) with the image's rows' shares in its rows; kernels
-    (groups, kh, O/groups, C/groups, kw)."""
-    (groups, kh, o, c, kw), (oh, ow, n) = kernels.shape, out.shape[2:]
+def _conv_by_shares(image: Array, kernels: Array, out: Array, windows: Windows) -> None:
+    """Add the shares of the image's rows to out (groups, O/groups, oh, ow, N).
+    kernels (groups, kh, O/groups, C/groups, kw)."""
+    (groups, kh, o, c, kw), (oh, ow, n), height = kernels.shape, out.shape[2:], image.shape[1]
     matrix = kernels.reshape(groups, 1, kh * o, c * kw)
-    blocks = ranges(ow, (kh * o + kw * c) * groups * n * image.itemsize)
-    out[...] = offset
+    lines = image.reshape(groups, c, *image.shape[1:]).swapaxes(1, 2)
+    few = max(1, CACHE // ((kh * o + kw * c) * groups * ow * n * image.itemsize))
 
-    def piece(a: int, b: int) -> None:
-        for left, right in blocks:
-            size = groups * c, kw, right - left, n
-            rows = scratch("rows", (b - a, *size), image.dtype)
-            for j in range(kw):
-                shifted = windows.column(j, ow)
-                columns = slice(shifted.start + left * windows.stride[1], shifted.stop, windows.stride[1])
-                rows[:, :, j] = image[:, a:b, columns][:, :, : right - left].swapaxes(0, 1)
-            shares = scratch("shares", (groups, b - a, kh, o, right - left, n), image.dtype)
-            by_group = rows.reshape(b - a, groups, c * kw, -1).swapaxes(0, 1)
+    def columns(left: int, right: int) -> None:
+        size = right - left, n
+        for a in range(0, height, few):
+            b = min(a + few, height)
+            rows = scratch("rows", (groups, b - a, c, kw, *size), image.dtype)
+            rows[...] = windows.shifted(lines[:, a:b, :, left * windows.stride[1] :], right - left)
+            shares = scratch("shares", (groups, b - a, kh, o, *size), image.dtype)
+            by_group = rows.reshape(groups, b - a, c * kw, -1)
             np.matmul(matrix, by_group, out=shares.reshape(groups, b - a, kh * o, -1))
             for i in range(kh):
                 first, last = max(a - i, 0), min(b - i, oh)  # the output rows that meet them with row i of the kernel
@@ -65,12 +64,7 @@ def _conv_by_shares(image: Array, kernels: Array, offset: Array | int, out: Arra
                     met = out[:, :, first:last, left:right]
                     met += shares[:, first + i - a : last + i - a, i].swapaxes(1, 2)
 
-    # neighbouring pieces add to the same rows of the output: so every other one, then those between
-    size = max(kh - 1, _few(image.shape[1]))
-    cuts = [*range(0, image.shape[1] - kh + 2, size)] or [0]
-    pieces = list(zip(cuts, [*cuts[1:], image.shape[1]], strict=True))
-    each(piece, pieces[::2])
-    each(piece, pieces[1::2])
+    each(columns, shared(ow, out.size * c * kh * kw))  # neighbouring rows add to the same ones, columns do not
 
 
 def conv_input(g: Array, weight: Array, size: tuple[int, ...], windows: Windows, groups: int) -> Array:
@@ -130,8 +124,7 @@ def _columns(image: Array, windows: Windows, groups: int, a: int, b: int, cuts: 
     if windows.kernel == (1, 1) and windows.stride[1] == 1:
         return lines[:, ::stride].reshape(groups, b - a, c // groups, cuts, -1).swapaxes(2, 3)
     rows = scratch("rows", (groups, lines.shape[1], c // groups, kw, ow, n), image.dtype)
-    for j in range(kw):
-        rows[:, :, :, j] = lines[:, :, :, windows.column(j, ow)]
+    rows[...] = windows.shifted(lines, ow)
     group, row, item = rows.strides[0], rows.strides[1], rows.itemsize
     shape = groups, b - a, cuts, kh * c // groups * kw, ow // cuts * n
     return as_strided(rows, shape, (group, stride * row, ow // cuts * n * item, ow * n * item, item))

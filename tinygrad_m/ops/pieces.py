@@ -121,9 +121,9 @@ def _cut(n: int, parts: int) -> list[tuple[int, int]]:
 
 def matmul(a: Array, b: Array, out: Array) -> Array:
     """np.matmul of two matrices; the threads share a large one."""
-    if _threads == 1:
-        return np.matmul(a, b, out=out)
     (m, k), n = a.shape, b.shape[1]
+    if _threads == 1 or m * n * k < SHARED:
+        return np.matmul(a, b, out=out)
     rows = m > n  # which side of the result is cut
 
     def piece(start: int, stop: int) -> None:

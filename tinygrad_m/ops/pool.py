@@ -56,13 +56,16 @@ def _max_pool(xp: XP, x: Operand, windows: Any = None, winners: Any = None) -> A
             return
         if tile:
             hits[a:b] = tiles == top[:, :, None, :, None]
-        free = xp.ones(top.shape, bool)  # windows that no place has won yet
+        free = None  # windows that no place has won yet
         for i, j, place in windows.places(oh, ow):
             here = hits[a:b, :, i, :, j]
             if not tile:
                 here[...] = part[place] == top
-            here &= free
-            free ^= here
+            if free is None:
+                free = ~here
+            else:
+                here &= free
+                free ^= here
 
     each(piece, _channels(xp, image))
     if winners is not None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from ..backend import Array
 from .elementwise import XP
@@ -40,6 +41,12 @@ class Windows(NamedTuple):
         """The same for columns."""
         left = j * self.dilation[1]
         return slice(left, left + (ow - 1) * self.stride[1] + 1, self.stride[1])
+
+    def shifted(self, rows: Array, ow: int) -> Array:
+        """A row of windows' pixels for each column of the kernel: (..., W, N) -> (..., kw, ow, N), a view."""
+        *outer, pixel, item = rows.strides
+        strides = (*outer, self.dilation[1] * pixel, self.stride[1] * pixel, item)
+        return as_strided(rows, (*rows.shape[:-2], self.kernel[1], ow, rows.shape[-1]), strides, writeable=False)
 
     def places(self, oh: int, ow: int) -> Iterator[tuple[int, int, Any]]:
         """For each place (i, j) of the kernel: which pixels of the padded (C, H, W, N) it meets, over all windows."""
