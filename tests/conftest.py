@@ -18,13 +18,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the tests' own helpers: standin, samples
 
+import standin_kernels
 from standin import fake_cupy, fake_erf
 
 import tinygrad_m as tg
-from tinygrad_m import backend
+from tinygrad_m import backend, kernels
 
 GPUS = tg.device_count() if importlib.util.find_spec("cupy") else 0
 _REAL = backend._cuda
+fake_cupy.RawModule = standin_kernels.RawModule
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,6 +50,8 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     fake_cupy.reset()
     monkeypatch.setattr(backend, "_cuda", backend.Backend("cuda", fake_cupy, fake_erf))
     monkeypatch.setattr(backend, "_default", "cpu")
+    if standin_kernels.COMPILER is None:
+        monkeypatch.setattr(kernels, "ENABLED", False)
     yield fake_cupy
     fake_cupy.reset()
 

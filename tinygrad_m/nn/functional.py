@@ -12,7 +12,9 @@ from ..autograd import no_grad
 from ..creation import arange, ones
 from ..ops import gelu, relu, sigmoid, silu, tanh
 from ..ops.batch_norm import _affine, fits, fused_batch_norm, plain_batch_norm
+from ..ops.dropout import dropout_mask
 from ..ops.fused import _linear_by_columns, by_columns
+from ..ops.pieces import ordered_as
 from ..ops.windows import pair as pair  # layers.py calls it, too
 from ..tensor import Tensor, wrap
 from . import losses
@@ -177,16 +179,20 @@ def probability(name: str, p: float) -> float:
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """x m / (1 - p), where m is 0 with probability p, else 1: the mean stays (Srivastava et al., 2014). Without
-    training x itself. The mask comes from the host's generator: one seed, one mask, on every device."""
+    training x itself. The mask's seeds come from the host's generator: one seed, one mask, on every device."""
     p = probability("dropout", p)
     if not training or p == 0.0:
         return input
     x = input if isinstance(input, Tensor) else Tensor(input)
     shape = x.shape if x.ndim != 4 else (*x.shape[1:], len(x))  # images lie in memory as (C, H, W, N)
-    kept = backend.rng().random(shape, dtype=np.float32) >= p
-    mask = kept * np.asarray(1.0 / (1.0 - p) if p < 1.0 else 0.0, x.dtype if x.dtype.kind == "f" else np.float32)
-    mask = mask.transpose(3, 0, 1, 2) if x.ndim == 4 else np.asfortranarray(mask) if by_columns(x.data) else mask
-    return x * wrap(backend.put(mask, x.device))
+    seeds = backend.rng().integers(2**32, size=2, dtype=np.uint32)
+    mask = dropout_mask(shape, x.dtype if x.dtype.kind == "f" else np.dtype(np.float32), p, seeds, x.device)
+    if x.ndim == 4:
+        mask = mask.transpose(3, 0, 1, 2)
+    elif by_columns(x.data):
+        with backend.on(mask):
+            mask = ordered_as(x.data, mask)
+    return x * wrap(mask)
 
 
 def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,

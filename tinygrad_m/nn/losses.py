@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import kernels, ops
 from ..autograd import is_grad_enabled
 from ..creation import arange, ones
 from ..ops.fused import _mean_cross_entropy
@@ -114,8 +114,9 @@ def cross_entropy(input: Tensor, target: Any, weight: Any = None, ignore_index: 
     x, y, shape, maybe_ignored = _classes("cross_entropy", input, target, ignore_index, reduction)
     if weight is not None or label_smoothing != 0.0 or y.dtype.kind == "f":
         return plain_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
-    if reduction == "mean" and not maybe_ignored and x.shape[0] > 0:
-        return _mean_cross_entropy(x, y, slope=[] if x.requires_grad and is_grad_enabled() else None)
+    if reduction == "mean" and x.size and (not maybe_ignored or kernels.fits(x.data)):
+        slope: list[Any] | None = [] if x.requires_grad and is_grad_enabled() else None
+        return _mean_cross_entropy(x, y, kept=slope, ignore=ignore_index if maybe_ignored else None)
     loss = ops.softmax_cross_entropy(x, y)
     if not maybe_ignored:
         return _reduce(loss, reduction, shape)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import autograd
+from .. import autograd, backend, kernels
 from ..autograd import Operand
 from ..backend import Array
 from ..operation import op
@@ -70,6 +70,7 @@ class Moments:
         self.mean: Any = None  # these three are arrays (C,)
         self.var: Any = None
         self.rstd: Any = None
+        self.found: Any = None  # on CUDA: all three, as the kernel left them
         self.sums: tuple[Any, Any, Any] = (lambda: None), None, None  # _backward() was given g: (reference to g, *sums)
 
     def of(self, x: Any) -> tuple[Any, Any]:
@@ -95,6 +96,8 @@ def _x_slope(g: Any, x: Any, weight: Any, moments: Any) -> Any:
         back = np.empty_like(x)
         _backward(g, x, moments, weight, back)
         return back
+    if kernels.fits(x):
+        return _backward_on_cuda(g, x, moments, weight)
     mean, rstd = moments.of(x)
     hat = (x - mean) * rstd
     scale = rstd if isinstance(weight, float) else rstd * weight.reshape(_column(x))
@@ -106,6 +109,10 @@ def _weight_slope(g: Any, x: Any, moments: Any) -> Any:
     if _runs(x) is not None:
         _, sum_g_hat = moments.sums_of(g) or _backward(g, x, moments)
         return sum_g_hat
+    if kernels.fits(x):
+        if moments.sums_of(g) is None:
+            _backward_on_cuda(g, x, moments, 1.0)
+        return moments.sums_of(g)[1]
     mean, rstd = moments.of(x)
     return (g * ((x - mean) * rstd)).sum(axis=_others(x))
 
@@ -120,6 +127,8 @@ def _batch_norm(xp: XP, x: Operand, weight: Operand, bias: Operand, moments: Any
     """(x - mean) rstd weight + bias, with the batch's own statistics, which are left in `moments`; weight and bias are
     (C,), or 1.0 and 0.0."""
     n, runs = x.size // x.shape[1], _runs(x)
+    if kernels.fits(x) and n:
+        return _on_cuda(xp, x, weight, bias, moments)
     if runs is None:
         axes, view = _others(x), _column(x)
         mean = x.mean(axis=axes, keepdims=True)
@@ -171,6 +180,31 @@ def _backward(g: Array, x: Array, moments: Moments, weight: Any = 1.0, back: Any
     sums = sum_g.reshape(-1), sum_g_hat.reshape(-1)
     moments.sums = weakref.ref(g), *sums
     return sums
+
+
+# on CUDA: a kernel's row is a channel, so images that lie as (C, H, W, N) are taken as they are, and others copied
+
+
+def _on_cuda(xp: Any, x: Array, weight: Any, bias: Any, moments: Moments) -> Array:
+    by_channel = xp.ascontiguousarray(x.transpose(*range(1, x.ndim), 0))
+    n, out, found = x.size // x.shape[1], xp.empty_like(by_channel), xp.empty((3, x.shape[1]), x.dtype)
+    arrays = [None if isinstance(p, float) else p for p in (weight, bias)]
+    kernels.rows("batch_norm", x, len(out), n, by_channel, *arrays, out, found, np.int64(n), np.float64(moments.eps))
+    moments.found, (moments.mean, moments.var, moments.rstd) = found, found
+    result: Array = out.transpose(x.ndim - 1, *range(x.ndim - 1))
+    return result
+
+
+def _backward_on_cuda(g: Array, x: Array, moments: Moments, weight: Any) -> Array:
+    """The gradient of x; sum(g) and sum(g hat) are left in moments.sums."""
+    xp = backend.of(x).xp
+    arrays = [xp.ascontiguousarray(a.transpose(*range(1, x.ndim), 0)) for a in (g, x)]
+    n, back, sums = x.size // x.shape[1], xp.empty_like(arrays[1]), xp.empty((2, x.shape[1]), x.dtype)
+    arrays += [None if isinstance(weight, float) else weight, moments.found, back, sums]
+    kernels.rows("batch_norm_back", x, len(back), n, *arrays, np.int64(n))
+    moments.sums = weakref.ref(g), *sums
+    result: Array = back.transpose(x.ndim - 1, *range(x.ndim - 1))
+    return result
 
 
 @op(

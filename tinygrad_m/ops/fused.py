@@ -10,6 +10,7 @@ import numpy as np
 
 from ..autograd import Operand
 from ..backend import Array
+from ..kernels import fits, rows
 from ..operation import op
 from .elementwise import XP, where
 from .pieces import matmul
@@ -106,15 +107,34 @@ def _losses(xp: XP, logits: Array, labels: Array, slope: list[Array] | None = No
     return losses
 
 
-def _mean_slope(g: Any, logits: Any, labels: Any, slope: list[Array]) -> Any:
-    if slope and type(logits) is type(slope[0]):
-        return slope[0] * (g / len(labels))
-    hot = one_hot(labels, classes=logits.shape[-1], dtype=logits.dtype)
-    return (softmax(logits, axis=-1) - hot) * (g / len(labels))
+def _mean_slope(g: Any, logits: Any, labels: Any, kept: Any, ignore: Any) -> Any:
+    if kept and type(logits) is type(kept[0]):
+        slope, count = kept
+        return slope * (g / count)
+    slope, count = softmax(logits, axis=-1) - one_hot(labels, classes=logits.shape[-1], dtype=logits.dtype), len(labels)
+    if ignore is not None:
+        counts = (labels != ignore)[:, None]
+        slope, count = where(counts, slope, 0.0), counts.sum()
+    return slope * (g / count)
 
 
 @op(cast=None, logits=_mean_slope)
-def _mean_cross_entropy(xp: XP, logits: Operand, labels: Operand, slope: Any = None) -> Array:
-    """softmax_cross_entropy(logits, labels).mean() for labels that are known to be classes, in half the operations:
-    what a training step on the CPU computes. `slope`: an empty list, to keep there what backward needs."""
-    return _losses(xp, logits, labels, slope).sum() / len(labels)
+def _mean_cross_entropy(xp: XP, logits: Operand, labels: Operand, kept: Any = None, ignore: Any = None) -> Array:
+    """softmax_cross_entropy(logits, labels).mean(): what a training step computes. `kept`: an empty list, to keep there
+    what backward needs. On the CPU all labels must be classes; on CUDA a label that is none gives nan, and those that
+    are `ignore`, an int, count for nothing."""
+    if not fits(logits):
+        slope: list[Array] = []
+        losses = _losses(xp, logits, labels, None if kept is None else slope)
+        if kept is not None:
+            kept[:] = slope[0], len(labels)
+        return losses.sum() / len(labels)
+    n, classes = logits.shape
+    logits, slopes = xp.ascontiguousarray(logits), xp.empty((n, classes), logits.dtype)
+    losses = xp.empty((2, n), logits.dtype)
+    ignored = np.int64(-(2**63) if ignore is None else ignore)
+    rows("cross_entropy", logits, n, classes, logits, labels, losses, slopes, np.int64(classes), ignored)
+    total, count = losses.sum(axis=1)
+    if kept is not None:
+        kept[:] = slopes, count
+    return total / count

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend
 from ..backend import Array
 
 CACHE = 2 << 20  # bytes of a piece: about what a core's caches hold, and enough work for a thread to be worth it
@@ -153,7 +154,7 @@ def ordered_as(like: Array, array: Array) -> Array:
     """The array, or a copy of it that lies in memory as another one does: NumPy is slow where orders differ."""
     if array.strides == like.strides:
         return array
-    copy = np.empty_like(like)
+    copy = backend.of(like).xp.empty_like(like)
     copy[...] = array
     return copy
 

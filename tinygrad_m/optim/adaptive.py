@@ -9,7 +9,7 @@ from math import sqrt
 from typing import Any, TypeAlias
 
 from ..backend import Array
-from .optimizer import Optimizer, Params, State, buffer, in_pieces, require, scratch
+from .optimizer import Optimizer, Params, State, buffer, in_pieces, require, scratch, with_kernel
 
 Betas: TypeAlias = tuple[float, float]
 
@@ -55,6 +55,7 @@ class Adam(Optimizer):
         super().__init__(params, {**settings, "amsgrad": amsgrad, "maximize": maximize})
 
     @in_pieces
+    @with_kernel("adam", exp_avg=None, exp_avg_sq=None, max_exp_avg_sq="amsgrad")
     def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, betas: Betas, eps: float,
                weight_decay: float, amsgrad: bool) -> None:  # fmt: skip
         (beta1, beta2), t = betas, state["step"]
@@ -85,6 +86,7 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
     @in_pieces
+    @with_kernel("adamw", exp_avg=None, exp_avg_sq=None, max_exp_avg_sq="amsgrad")
     def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, betas: Betas, eps: float,
                weight_decay: float, amsgrad: bool) -> None:  # fmt: skip
         w *= 1 - lr * weight_decay

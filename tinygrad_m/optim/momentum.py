@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
-from .optimizer import Optimizer, Params, State, buffer, in_pieces, scratch
+from .optimizer import Optimizer, Params, State, buffer, in_pieces, scratch, with_kernel
 
 
 class SGD(Optimizer):
@@ -35,6 +35,7 @@ class SGD(Optimizer):
             raise ValueError(f"SGD: nesterov needs momentum > 0 and dampening = 0, got {momentum=} and {dampening=}")
 
     @in_pieces
+    @with_kernel("sgd", momentum_buffer="momentum")
     def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, momentum: float,
                dampening: float, weight_decay: float, nesterov: bool) -> None:  # fmt: skip
         t = scratch(xp, w)
@@ -71,6 +72,7 @@ class RMSprop(Optimizer):
         super().__init__(params, {**settings, "centered": centered, "maximize": maximize})
 
     @in_pieces
+    @with_kernel("rmsprop", square_avg=None, grad_avg="centered", momentum_buffer="momentum")
     def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, alpha: float, eps: float,
                weight_decay: float, momentum: float, centered: bool) -> None:  # fmt: skip
         t = scratch(xp, w)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from .. import backend
+from .. import backend, kernels
 from ..autograd import enable_grad
 from ..backend import Array
 from ..ops.pieces import each, ordered_as, ranges
@@ -92,6 +92,7 @@ class Optimizer:
         with np.errstate(all="ignore"):  # nan and inf pass, as in PyTorch and on CUDA
             for i, group in enumerate(self.param_groups):
                 settings, maximize = self._current(i, group)
+                on_cuda: list[tuple[Array, Array, State]] = []  # w, g, state
                 for p in group["params"]:
                     k += 1
                     if p._grad is None:
@@ -100,8 +101,7 @@ class Optimizer:
                     state["step"] = state.get("step", 0) + 1
                     _follow(state, w)
                     if type(w) is not np.ndarray:
-                        with backend.on(w):
-                            self.update(backend.of(w).xp, w, -g if maximize else g, state, **settings)
+                        on_cuda.append((w, g, state))
                     else:
                         g = ordered_as(w, -g if maximize else g)
                         if pieces and w.nbytes > PIECE and w.flags.forc:
@@ -109,6 +109,8 @@ class Optimizer:
                         else:
                             self.update(np, w, g, state, **settings)
                     p._version[0] += 1  # a graph that has kept the old value will say so
+                if on_cuda:
+                    self._update_on_cuda(on_cuda, settings, maximize)
         return loss
 
     def _current(self, i: int, group: dict[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -122,6 +124,27 @@ class Optimizer:
             if all(isinstance(v, _FIXED) for v in values):
                 self._seen[i] = values, settings, maximize
         return settings, maximize
+
+    def _update_on_cuda(self, many: list[Any], settings: dict[str, Any], maximize: bool) -> None:
+        """update() for each (w, g, state) on CUDA: one launch for all that its kernel can take."""
+        name, arrays = getattr(self.update, "kernel", ("", {}))
+        numbers = [x for value in settings.values() for x in (value if isinstance(value, tuple) else (value,))]
+        together: dict[Any, list[kernels.Item]] = {}
+        for w, g, state in many:
+            with backend.on(w):
+                xp = backend.of(w).xp
+                used = [key for key, setting in arrays.items() if setting is None or settings[setting]]
+                first = any(key not in state for key in used)
+                if not (name and kernels.fits(w, *(state[key] for key in used if key in state))):
+                    self.update(xp, w, -g if maximize else g, state, **settings)
+                    continue
+                for key in used:
+                    state[key] = ordered_as(w, buffer(xp, state, key, w))
+                own = [state[key] if key in used else None for key in arrays]
+                item = w, ordered_as(w, g), own, state["step"], first
+                together.setdefault((w.device.id, w.dtype.char), []).append(item)
+        for items in together.values():
+            kernels.update(name, items, maximize, numbers)
 
     def _update_in_pieces(self, w: Array, g: Array, state: State, settings: dict[str, Any]) -> None:
         """update() for one piece of w after the other, with the same piece of g and of the state's arrays."""
@@ -306,10 +329,21 @@ def _follow(state: State, w: Array) -> None:
             state[name] = backend.put(value, backend.device_of(w))
 
 
-# -- speed on the CPU: what is read again soon should still be in the processor's cache ------------
+# -- speed: one launch on CUDA; on the CPU, what is read again soon should still be in the processor's cache ----------
 
 PIECE = 1 << 19  # bytes of a parameter at a time: a few arrays of this size fit into the cache of a core
 _FIXED = (int, float, bool, str, tuple, NoneType)  # settings that can't change but by another in their place
+
+
+def with_kernel(name: str, **arrays: str | None) -> Callable[[F], F]:
+    """Mark an update() that a kernel of kernels.cu does, too. arrays: the state's, each with the setting that it is
+    needed for (None: always), in the kernel's order; its numbers are the settings, in the order of the defaults."""
+
+    def mark(update: F) -> F:
+        update.kernel = name, arrays  # type: ignore[attr-defined]
+        return update
+
+    return mark
 
 
 def in_pieces(update: F) -> F:

@@ -1,0 +1,166 @@
+"""CUDA kernels without a GPU: their source, compiled by g++ as C++ with what CUDA adds put in by a few macros, runs on
+the stand-in's arrays (standin.py). Threads of a block are threads, so that __syncthreads() and __shared__ mean what
+they mean on the device; blocks run one after the other. It is as strict as may be: an argument of another size than the
+parameter's, an array of another device and a null pointer for a number are refused."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+COMPILER = shutil.which("g++")
+FOLDER = Path(tempfile.gettempdir()) / "tinygrad_m-stand-in-kernels"  # compiled ones, by a hash of their source
+BEFORE = r"""
+#include <barrier>
+#include <cmath>
+#include <thread>
+#include <vector>
+using std::exp; using std::log; using std::pow; using std::sqrt;
+struct Dim { unsigned int x = 1, y = 1, z = 1; };
+static thread_local Dim threadIdx, blockIdx;
+static Dim blockDim, gridDim;
+static std::barrier<> *block;
+#define __global__
+#define __device__ static
+#define __shared__ static
+static void __syncthreads() { block->arrive_and_wait(); }
+"""
+AFTER = r"""
+extern "C" void sizes_NAME(long long *out) {
+    long long all[] = {SIZES};
+    for (int k = 0; k < COUNT; k++) out[k] = all[k];
+}
+extern "C" void launch_NAME(void **args, unsigned int *grid, unsigned int threads) {
+    gridDim = {grid[0], grid[1], grid[2]};
+    blockDim = {threads, 1, 1};
+    std::barrier<> all(threads);
+    block = &all;
+    auto run = [&](unsigned int thread) {
+        threadIdx = {thread, 0, 0};
+        for (unsigned int z = 0; z < grid[2]; z++) for (unsigned int y = 0; y < grid[1]; y++)
+            for (unsigned int x = 0; x < grid[0]; x++) {
+                blockIdx = {x, y, z};
+                NAME(ARGS);
+                if (TOGETHER) all.arrive_and_wait();  // __shared__ memory is the next block's now
+            }
+    };
+    if (!TOGETHER) { for (unsigned int k = 0; k < threads; k++) run(k); return; }
+    std::vector<std::thread> team;
+    for (unsigned int k = 0; k < threads; k++) team.emplace_back(run, k);
+    for (auto &one : team) one.join();
+}
+"""
+
+
+def parameters(source: str) -> dict[str, list[str]]:
+    """The types of each kernel's parameters."""
+    found = re.findall(r'extern "C" __global__ void (\w+)\(([^)]*)\)', source)
+    return {name: [re.sub(r"\w+$", "", p.strip()).strip() for p in text.split(",")] for name, text in found}
+
+
+def translated(source: str) -> str:
+    """The C++ that runs the kernels, each behind launch_NAME."""
+    parts = [BEFORE, source]
+    for name, types in parameters(source).items():
+        args = ", ".join(f"*({type_} *)args[{k}]" for k, type_ in enumerate(types))
+        sizes = ", ".join(f"sizeof({type_})" for type_ in types)
+        body = source.partition(f"void {name}(")[2].partition('extern "C"')[0]
+        together = str(bool(re.search(r"__syncthreads|\b(sum|largest|together)\(", body))).lower()
+        text = AFTER.replace("ARGS", args).replace("SIZES", sizes).replace("COUNT", str(len(types)))
+        parts.append(text.replace("TOGETHER", together).replace("NAME", name))
+    return "\n".join(parts)
+
+
+@functools.cache
+def library(source: str, options: tuple[str, ...]) -> ctypes.CDLL:
+    """The kernels, compiled."""
+    assert COMPILER, "needs g++"
+    text = translated(source)
+    path = FOLDER / (hashlib.sha256(repr((text, options)).encode()).hexdigest()[:24] + ".so")
+    if not path.exists():
+        FOLDER.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+            made = Path(folder, "kernels.so")
+            command = [
+                COMPILER,
+                "-x",
+                "c++",
+                "-",
+                "-std=c++20",
+                "-O1",
+                "-ffp-contract=off",
+                "-shared",
+                "-fPIC",
+                "-pthread",
+            ]
+            done = subprocess.run([*command, *options, "-o", str(made)], input=text, text=True, capture_output=True)
+            if done.returncode:
+                raise RuntimeError(f"CompileException: {done.stderr}")
+            made.replace(path)  # whole, or not at all: others may be compiling, too
+    return ctypes.CDLL(str(path))
+
+
+class RawModule:
+    """cupy.RawModule, with the arguments that CuPy knows and the library uses."""
+
+    launches = 0  # of all kernels, for tests to count
+
+    def __init__(self, code: str | None = None, *, options: tuple[str, ...] = ()) -> None:
+        if not isinstance(code, str) or not isinstance(options, tuple):
+            raise TypeError("code must be str, options a tuple of str")
+        self.code, self.options = code, options
+
+    def get_function(self, name: str) -> Callable[..., None]:
+        types = parameters(self.code)[name]
+        lib = library(self.code, self.options)
+        sizes = (ctypes.c_longlong * len(types))()
+        getattr(lib, f"sizes_{name}")(sizes)
+
+        def kernel(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
+            if not all(isinstance(part, tuple) for part in (grid, block, args)) or len(args) != len(types):
+                raise TypeError(f"{name} takes tuples (grid), (block), ({', '.join(types)}), got {len(args)} arguments")
+            if not all(n > 0 for n in (*grid, *block)) or block[0] > 1024 or len(block) > 1:
+                raise ValueError(f"invalid configuration argument: {grid}, {block}")
+            held = [_bytes(arg, type_, size) for arg, type_, size in zip(args, types, sizes, strict=True)]
+            pointers = (ctypes.c_void_p * len(held))(*[ctypes.cast(h, ctypes.c_void_p).value for h in held])
+            RawModule.launches += 1
+            shape = (ctypes.c_uint * 3)(*(*grid, 1, 1)[:3])
+            getattr(lib, f"launch_{name}")(pointers, shape, ctypes.c_uint(block[0]))
+
+        return kernel
+
+
+def _bytes(arg: Any, type_: str, size: int) -> Any:
+    """An argument as the bytes that the kernel gets."""
+    from standin import _check_device, ndarray
+
+    pointer = type_.endswith("*")
+    if isinstance(arg, ndarray):
+        if not pointer:
+            raise TypeError(f"an array for a parameter of type {type_}")
+        _check_device([arg])
+        wanted = {"long long": "q", "int": "i", "T": "fd", "bool": "?"}[type_.rstrip(" *").removeprefix("const ")]
+        if arg.dtype.char.replace("l", "q") not in wanted:
+            raise TypeError(f"an array of {arg.dtype} for a parameter of type {type_}")
+        text = np.uint64(arg._host.ctypes.data).tobytes()
+    elif isinstance(arg, np.ndarray):  # a struct by value
+        text = arg.tobytes()
+    elif isinstance(arg, np.generic):
+        if pointer and arg != 0:
+            raise TypeError(f"the number {arg!r} for a pointer")
+        text = arg.tobytes()
+    else:
+        raise TypeError(f"{arg!r} for a parameter of type {type_}: say its type, np.int64(n) or np.float64(x)")
+    if len(text) != size:
+        raise TypeError(f"{len(text)} bytes for a parameter of type {type_}, which has {size}")
+    return ctypes.create_string_buffer(text, size)

@@ -1,0 +1,377 @@
+"""The CUDA kernels: each equal to the plain rule that it stands for, on the stand-in (which runs their source, see
+standin_kernels.py) and on a GPU where there is one; and all of them compiled for the architectures of the day."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import standin_kernels
+
+import tinygrad_m as tg
+from tinygrad_m import kernels, nn, optim
+from tinygrad_m.nn import functional as F
+
+ARCHITECTURES = ["75", "80", "90", "100", "120"]  # Turing, Ampere, Hopper, and two Blackwells
+needs_compiler = pytest.mark.skipif(standin_kernels.COMPILER is None, reason="g++ runs the kernels without a GPU")
+
+
+@pytest.fixture(autouse=True)
+def _compiler(request: pytest.FixtureRequest) -> None:
+    if standin_kernels.COMPILER is None and "stand-in" in request.node.name:
+        pytest.skip("g++ runs the kernels without a GPU")
+
+
+@pytest.fixture
+def plainly(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], Any]:
+    """plainly(f) is f() without kernels."""
+
+    def run(f: Callable[[], Any]) -> Any:
+        with monkeypatch.context() as without:
+            without.setattr(kernels, "ENABLED", False)
+            return f()
+
+    return run
+
+
+def launched(f: Callable[[], Any]) -> int:
+    """How many kernels of ours f() starts, on the stand-in."""
+    before = standin_kernels.RawModule.launches
+    f()
+    return standin_kernels.RawModule.launches - before
+
+
+# -- they compile -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("type_", ["float", "double"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_kernels_compile_for_every_architecture(architecture: str, type_: str, tmp_path: Path) -> None:
+    """With CuPy's own compiler, NVRTC, or with nvcc: neither needs a GPU."""
+    options = ["-std=c++17", f"-DREAL={type_}", f"-DMANY={kernels.MANY}"]
+    options.append(f"-arch=sm_{architecture}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from cupy_backends.cuda.libs import nvrtc
+        nvrtc.getVersion()
+    except Exception:  # no CuPy, or no NVRTC beside it
+        nvrtc = None
+    if nvrtc is not None:
+        program = nvrtc.createProgram(kernels.SOURCE.read_text(), "kernels.cu", (), ())
+        try:
+            nvrtc.compileProgram(program, tuple(options))
+        except Exception:
+            pytest.fail(nvrtc.getProgramLog(program))
+        return
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("needs CuPy with NVRTC, or nvcc")
+    command = [nvcc, *options, "-cubin", "-o", str(tmp_path / "kernels.cubin"), str(kernels.SOURCE)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# -- optimizers -------------------------------------------------------------------------------------
+
+OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
+    "sgd": lambda p: optim.SGD(p, lr=0.1),
+    "sgd momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, dampening=0.2, weight_decay=0.01),
+    "sgd nesterov": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+    "sgd maximize": lambda p: optim.SGD(p, lr=0.1, momentum=0.5, maximize=True, weight_decay=0.1),
+    "rmsprop": lambda p: optim.RMSprop(p, lr=0.01),
+    "rmsprop momentum": lambda p: optim.RMSprop(p, lr=0.01, momentum=0.9, weight_decay=0.01),
+    "rmsprop centered": lambda p: optim.RMSprop(p, lr=0.01, centered=True, alpha=0.9, momentum=0.5, maximize=True),
+    "adam": lambda p: optim.Adam(p, lr=0.01, weight_decay=0.01),
+    "adam amsgrad": lambda p: optim.Adam(p, lr=0.01, betas=(0.8, 0.9), amsgrad=True, maximize=True),
+    "adamw": lambda p: optim.AdamW(p, lr=0.01, weight_decay=0.1),
+    "adamw amsgrad": lambda p: optim.AdamW(p, lr=0.01, amsgrad=True),
+}
+SHAPES = [(3, 5), (7,), (), (2, 3, 4, 2), (300, 11), (0, 4)]
+
+
+def trained(make: Callable[..., optim.Optimizer], home: str, dtype: str, steps: int = 6) -> list[Any]:
+    """Parameters and state after some steps with gradients that differ from step to step; some in Fortran's order,
+    one parameter without a gradient in the first two steps."""
+    rng = np.random.default_rng(3)
+    arrays = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]
+    params = [tg.Tensor(a, device=home, requires_grad=True) for a in arrays]
+    params.append(tg.Tensor(rng.normal(size=(6, 4)).astype(dtype), device=home).T.detach().requires_grad_())
+    optimizer = make(params)
+    for step in range(steps):
+        for k, p in enumerate(params):
+            g = rng.normal(size=p.shape).astype(dtype) * (step != 3)
+            p.grad = tg.Tensor(g, device=home) if k != 1 or step > 1 else None
+        optimizer.param_groups[0]["lr"] *= 0.9  # as a schedule does
+        optimizer.step()
+    state = [v for one in optimizer.state_dict()["state"].values() for v in one.values()]
+    return [p.numpy() for p in params] + state
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_one_launch_updates_as_the_formula_does(name: str, dtype: str, there: str, plainly: Any) -> None:
+    got = trained(OPTIMIZERS[name], there, dtype)
+    expected = plainly(lambda: trained(OPTIMIZERS[name], there, dtype))
+    on_cpu = trained(OPTIMIZERS[name], "cpu", dtype)
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
+    assert len(got) == len(expected) == len(on_cpu)
+    for a, b, c in zip(got, expected, on_cpu, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(a, c, rtol=tolerance, atol=tolerance)
+
+
+@needs_compiler
+def test_a_step_is_one_launch_and_a_schedule_compiles_nothing(cuda: Any) -> None:
+    params = [tg.Tensor(np.ones(shape, np.float32), device="cuda:1", requires_grad=True) for shape in SHAPES]
+    optimizer = optim.SGD(params, lr=0.1, momentum=0.9)
+    kernels._kernel.cache_clear()
+
+    def step() -> None:
+        for p in params:
+            p.grad = tg.ones_like(p)
+        optimizer.param_groups[0]["lr"] *= 0.5
+        optimizer.step()
+
+    assert [launched(step) for _ in range(3)] == [1, 1, 1]
+    assert kernels._kernel.cache_info().misses == 1
+    assert cuda.syncs == 0
+
+
+@needs_compiler
+def test_more_parameters_than_one_launch_takes(cuda: Any) -> None:
+    n = kernels.MANY + 3
+    params = [tg.Tensor(np.full(2, k, np.float32), device="cuda", requires_grad=True) for k in range(n)]
+    for p in params:
+        p.grad = tg.ones_like(p)
+    assert launched(optim.SGD(params, lr=1.0).step) == 2
+    assert [p.numpy()[1] for p in params] == [k - 1 for k in range(n)]
+
+
+@needs_compiler
+def test_what_a_kernel_can_not_take_is_updated_by_the_formula(cuda: Any) -> None:
+    class Halved(optim.SGD):  # an update() of one's own, though SGD's has a kernel
+        def update(self, xp: Any, w: Any, g: Any, state: Any, lr: float, **others: Any) -> None:
+            w *= 0.5
+
+    with_gaps = tg.Tensor(np.ones((4, 6), np.float32), device="cuda")[:, ::2].detach().requires_grad_()
+    small = tg.Tensor(np.ones(3, np.float16), device="cuda", requires_grad=True)
+    usual = tg.Tensor(np.ones(3, np.float32), device="cuda", requires_grad=True)
+    other = tg.Tensor(np.ones(3, np.float64), device="cuda:1", requires_grad=True)
+    for p in (with_gaps, small, usual, other):
+        p.grad = tg.ones_like(p)
+    assert launched(optim.SGD([with_gaps, small, usual, other], lr=0.25).step) == 2  # for each of the last two
+    for p in (with_gaps, small, usual, other):
+        assert (p.numpy() == 0.75).all()
+    assert launched(Halved([usual], lr=1.0).step) == 0 and (usual.numpy() == 0.375).all()
+
+
+@needs_compiler
+def test_a_state_goes_on_where_it_was_loaded(cuda: Any) -> None:
+    def fresh(home: str) -> tuple[tg.Tensor, optim.Optimizer]:
+        p = tg.Tensor(np.arange(4.0), device=home, requires_grad=True)
+        return p, optim.Adam([p], lr=0.1)
+
+    def step(p: tg.Tensor, optimizer: optim.Optimizer, g: float) -> None:
+        p.grad = tg.full(4, g, dtype="float64", device=p.device)
+        optimizer.step()
+
+    here, on_cpu = fresh("cpu")
+    for g in (1.0, 2.0):
+        step(here, on_cpu, g)
+    there, on_cuda = fresh("cuda")
+    with tg.no_grad():
+        there[...] = here.detach().to("cuda")
+    on_cuda.load_state_dict(on_cpu.state_dict())
+    step(here, on_cpu, -3.0)
+    step(there, on_cuda, -3.0)
+    np.testing.assert_allclose(there.numpy(), here.numpy(), rtol=1e-12)
+
+
+# -- cross-entropy ----------------------------------------------------------------------------------
+
+
+def loss_and_slopes(x: np.ndarray, y: np.ndarray, home: str, **options: Any) -> tuple[Any, Any, Any]:
+    """The loss, its gradient, and the gradient of that gradient's squares' sum."""
+    logits = tg.Tensor(x, device=home, requires_grad=True)
+    labels = tg.Tensor(y, device=home)
+    loss = F.cross_entropy(logits, labels, **options)
+    (loss * 3.0).backward()
+    (g,) = tg.grad(F.cross_entropy(logits, labels, **options), [logits], create_graph=True)
+    (second,) = tg.grad((g * g).sum(), [logits])
+    return loss.numpy(), logits.grad.numpy(), second.numpy()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 10), (40, 7), (5, 1500), (6, 4, 3, 2)])
+def test_cross_entropy_is_the_plain_one(shape: tuple[int, ...], dtype: str, there: str, plainly: Any) -> None:
+    rng = np.random.default_rng(1)
+    x = (3 * rng.normal(size=shape)).astype(dtype)
+    y = rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    y[rng.random(y.shape) < 0.3] = -100  # ignored
+    y.flat[0] = 0
+    got = loss_and_slopes(x, y, there)
+    tolerance = 1e-12 if dtype == "float64" else 2e-5
+    for expected in (plainly(lambda: loss_and_slopes(x, y, there)), loss_and_slopes(x, y, "cpu")):
+        for a, b in zip(got, expected, strict=True):
+            assert a.dtype == dtype
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("ignore", [-100, 2, -(2**63)])
+def test_labels_that_are_ignored_and_labels_that_are_no_class(ignore: int, there: str) -> None:
+    x = np.random.default_rng(2).normal(size=(5, 4))
+    y = np.array([0, 2, 3, 1, 2])
+    if ignore == 2:
+        expected = loss_and_slopes(x, y, "cpu", ignore_index=2)
+        for a, b in zip(loss_and_slopes(x, y, there, ignore_index=2), expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+    for bad in (4, -1, 10**9):
+        y[3] = bad
+        loss, slope, _ = loss_and_slopes(x, y, there, ignore_index=ignore)
+        assert np.isnan(loss) and np.isnan(slope[3]).all() and not np.isnan(slope[[0, 2]]).any()
+
+
+def test_cross_entropy_of_large_and_of_lost_numbers(there: str) -> None:
+    x = np.array([[1e4, -1e4, 0.0], [-np.inf, 0.0, 1.0], [np.nan, 0.0, 1.0]], np.float32)
+    for rows in ([0], [1], [0, 1], [2]):
+        y = np.array([0, 1, 2])[rows]
+        logits = tg.Tensor(x[rows], device=there, requires_grad=True)
+        F.cross_entropy(logits, tg.Tensor(y, device=there)).backward()
+        on_cpu = tg.Tensor(x[rows], requires_grad=True)
+        F.cross_entropy(on_cpu, tg.Tensor(y)).backward()
+        np.testing.assert_allclose(logits.grad.numpy(), on_cpu.grad.numpy(), rtol=1e-6, atol=1e-7)
+
+
+# -- batch norm -------------------------------------------------------------------------------------
+
+
+def normalised(x: np.ndarray, home: str, affine: bool, images_last: bool) -> list[Any]:
+    """Output, gradients of all that has one, running statistics, and a second derivative."""
+    tg.manual_seed(0)
+    layer = (nn.BatchNorm2d if x.ndim == 4 else nn.BatchNorm1d)(x.shape[1], affine=affine).to(home, str(x.dtype))
+    if images_last:  # in memory as (C, H, W, N), as convolutions leave them
+        x = np.ascontiguousarray(np.moveaxis(x, 0, -1)).transpose(-1 % x.ndim, *range(x.ndim - 1))
+    t = tg.Tensor(x, device=home, requires_grad=True)
+    params = [t, *layer.parameters()]
+    if affine:
+        with tg.no_grad():
+            layer.weight += tg.arange(x.shape[1], device=home).astype(x.dtype) * 0.1
+    target = tg.Tensor(np.random.default_rng(4).normal(size=x.shape).astype(x.dtype), device=home)
+    out = layer(t)
+    (out * target).sum().backward()
+    slopes = tg.grad((layer(t) * target).sum(), params, create_graph=True)
+    second = tg.grad((slopes[0] * target).sum(), [t])
+    found = [out, *[p.grad for p in params], *slopes, *second, layer.running_mean, layer.running_var]
+    return [a.numpy() for a in found]
+
+
+@pytest.mark.parametrize("images_last", [True, False])
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(4, 3, 5, 6), (33, 2), (2, 5, 40, 1), (3, 1, 20)])
+def test_batch_norm_is_the_plain_one(
+    shape: tuple[int, ...], dtype: str, affine: bool, images_last: bool, there: str, plainly: Any
+) -> None:
+    x = (2 + 3 * np.random.default_rng(5).normal(size=shape)).astype(dtype)
+    got = normalised(x, there, affine, images_last)
+    tolerance = 1e-10 if dtype == "float64" else 2e-4
+    for home, run in ((there, plainly), ("cpu", lambda f: f())):
+        expected = run(lambda home=home: normalised(x, home, affine, images_last))
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@needs_compiler
+def test_batch_norm_is_one_launch_each_way(cuda: Any) -> None:
+    layer = nn.BatchNorm2d(3).to("cuda:1")
+    x = tg.randn(4, 3, 5, 5, device="cuda:1").requires_grad_()
+    out: list[tg.Tensor] = []
+    assert launched(lambda: out.append(layer(x))) == 1
+    assert launched(lambda: out[0].sum().backward()) == 1
+    weight_only = layer(x.detach())
+    assert launched(lambda: weight_only.sum().backward()) == 1
+    assert cuda.syncs == 0
+
+
+# -- dropout ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("shape", [(3, 4, 5, 6), (40, 7), (11,), (0, 3)])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_one_seed_one_mask_on_every_device(
+    dtype: str, shape: tuple[int, ...], p: float, there: str, plainly: Any
+) -> None:
+    def mask(home: str) -> Any:
+        tg.manual_seed(7)
+        return F.dropout(tg.ones(*shape, dtype=dtype, device=home), p).numpy()
+
+    here = mask("cpu")
+    np.testing.assert_array_equal(mask(there), here)
+    np.testing.assert_array_equal(plainly(lambda: mask(there)), here)
+
+
+def test_masks_are_as_random_as_they_should_be() -> None:
+    """Of 400 masks of 2,500 elements: the mean, no correlation of neighbours, rows, columns, or masks that follow
+    each other, all within 5 standard deviations; and about as many as binomial numbers say, not more alike."""
+    p, n = 0.3, 2500
+    tg.manual_seed(11)
+    kept = np.stack([F.dropout(tg.ones(50, 50), p).numpy() > 0 for _ in range(400)])
+    per_mask = kept.mean(axis=(1, 2))
+    assert abs(kept.mean() - 0.7) < 5 * (0.21 / kept.size) ** 0.5
+    assert 0.8 < per_mask.std() / (0.21 / n) ** 0.5 < 1.2
+    assert 0.8 < kept.mean(axis=0).std() / (0.21 / 400) ** 0.5 < 1.2
+    z = (kept - 0.7) / 0.21**0.5
+    for a, b in [(z[:, :, 1:], z[:, :, :-1]), (z[:, 1:], z[:, :-1]), (z[1:], z[:-1]), (z[:, ::2], z[:, 1::2])]:
+        assert abs((a * b).mean()) < 5 / a.size**0.5
+
+
+# -- a whole step -----------------------------------------------------------------------------------
+
+
+@needs_compiler
+def test_a_step_of_a_network_starts_few_kernels_and_waits_for_none(cuda: Any) -> None:
+    tg.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 3))
+    model.to("cuda:1")
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    x, y = tg.randn(5, 3, 4, device="cuda:1"), tg.Tensor([0, 1, 2, 1, 0], device="cuda:1")
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+    assert launched(step) == 5  # batch norm forward and back, dropout's mask, cross-entropy, the update
+    assert cuda.syncs == 0
+
+
+# -- the stand-in finds mistakes --------------------------------------------------------------------
+
+
+@needs_compiler
+def test_the_stand_in_refuses_what_a_gpu_would_punish(cuda: Any) -> None:
+    source = 'extern "C" __global__ void twice(float *x, long long n) { for (int i = 0; i < n; i++) x[i] *= 2; }'
+    module = cuda.RawModule(code=source.replace("float", "T").replace("extern", "typedef float T; extern", 1))
+    twice = module.get_function("twice")
+    x = cuda.asarray(np.arange(3, dtype=np.float32))
+    twice((1,), (1,), (x, np.int64(3)))
+    assert x.get().tolist() == [0, 2, 4]
+    for wrong, why in [((x,), "arguments"), ((x, 3), "say its type"), ((x, np.int32(3)), "4 bytes"),
+                       ((np.float64(1.0), np.int64(3)), "for a pointer"), ((x, x), "an array for"),
+                       ((cuda.asarray(np.arange(3)), np.int64(3)), "int64")]:  # fmt: skip
+        with pytest.raises(TypeError, match=why):
+            twice((1,), (1,), wrong)
+    with pytest.raises(ValueError, match="invalid configuration"):
+        twice((0,), (1,), (x, np.int64(3)))
+    with cuda.cuda.Device(1), pytest.raises(RuntimeError, match="device"):
+        twice((1,), (1,), (x, np.int64(3)))
+    with pytest.raises(RuntimeError, match="CompileException"):
+        cuda.RawModule(code=source + "nonsense").get_function("twice")

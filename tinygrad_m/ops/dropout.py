@@ -1,0 +1,56 @@
+"""Dropout's mask: which elements stay is a hash of their place and of two seeds, so that it is the same on every device
+and needs no random numbers from the host. nn.functional.dropout() draws the seeds, and multiplies."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .. import backend, kernels
+from ..backend import Array
+from .pieces import CACHE, each, ranges, scratch
+
+# The hash of a place x, modulo 2^32: x <- x + seed, x <- (x ^ x >> 16) 0x21f0aaad, then x <- x + seed 2,
+# x <- (x ^ x >> 15) 0x735a2d97. Its upper bits, which decide, depend on all of x. Numbers: C. Wellons, hash-prospector.
+SHIFTS = np.uint32(16), np.uint32(15)
+MULTIPLIERS = np.uint32(0x21F0AAAD), np.uint32(0x735A2D97)
+
+
+def dropout_mask(shape: tuple[int, ...], dtype: np.dtype[Any], p: float, seeds: Any, device: str) -> Array:
+    """An array of 0 with probability p (to 2^-32), else 1 / (1 - p): shape, a floating dtype, on a device. seeds: two
+    uint32."""
+    least = np.uint32(min(round(p * 2**32), 2**32 - 1))
+    scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
+    home, index = backend.parse(device)
+    if home is backend.CPU:
+        return _in_pieces(np.empty(shape, dtype), seeds, least, scale)
+    with home.xp.cuda.Device(index):
+        mask = home.xp.empty(shape, dtype)
+        if kernels.fits(mask):
+            return kernels.elements("dropout_mask", mask, *seeds, least, np.float64(scale))
+        x = _hash(home.xp, home.xp.arange(prod(shape), dtype=np.uint32), seeds)
+        return (home.xp.greater_equal(x, least) * mask.dtype.type(scale)).reshape(shape)
+
+
+def _hash(xp: Any, x: Array, seeds: Any, t: Array | None = None) -> Array:
+    """x, uint32, in place; t: memory like it."""
+    t = xp.empty_like(x) if t is None else t
+    for seed, shift, multiplier in zip(seeds, SHIFTS, MULTIPLIERS, strict=True):
+        x += seed
+        x ^= xp.right_shift(x, shift, out=t)
+        x *= multiplier
+    return x
+
+
+def _in_pieces(mask: Array, seeds: Any, least: np.uint32, scale: float) -> Array:
+    flat = mask.reshape(-1)
+
+    def piece(a: int, b: int) -> None:
+        x, t = scratch("hash", (b - a,), np.uint32), scratch("hash 2", (b - a,), np.uint32)
+        x[...] = np.arange(a, b, dtype=np.uint32)
+        np.multiply(_hash(np, x, seeds, t) >= least, mask.dtype.type(scale), out=flat[a:b])
+
+    each(piece, ranges(mask.size, 12, CACHE // 8))
+    return mask
