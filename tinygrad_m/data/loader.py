@@ -1,6 +1,7 @@
 """Batches for a training loop: `for images, labels in DataLoader(x, y, batch_size=64, shuffle=True): ...`.
 The data set stays whole on its device and a batch is one index into it, so that an epoch costs no Python loop
-over samples. Read mnist.py for arrays to put in, ../optim for what to do with the batches.
+over samples; what does not fit there stays on the host and is copied batch by batch (pinned.py). Read mnist.py for
+arrays to put in, ../optim for what to do with the batches.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 
 from .. import backend
 from ..tensor import Tensor, wrap
+from .pinned import copied_ahead
 
 
 class DataLoader:
@@ -29,6 +31,10 @@ class DataLoader:
     transform   a function of a batch's Tensors; what it returns is given in place of the batch
     device      where the data set is kept and its batches are. None: where its first Tensor is, or the
                 default device if all are NumPy arrays. On the CPU the loader reads your arrays, not copies
+    pin_memory  for a data set that does not fit on the GPU. With a CUDA device the data set stays on the host (a
+                np.memmap stays on the disk); a batch's rows are gathered there, into page-locked memory, and
+                copied to `device` on a stream of their own while the batch before is computed with. The
+                orders are the same as without. On the CPU, where nothing is copied, it changes nothing
 
     len(loader) is the number of batches; `loader.epoch` counts epochs begun, and can be set to resume later.
     Raises TypeError or ValueError for arguments that do not fit. Training needs no DataLoader: any iterable
@@ -44,6 +50,7 @@ class DataLoader:
         seed: int | None = None,
         transform: Callable[..., Any] | None = None,
         device: str | None = None,
+        pin_memory: bool = False,
     ) -> None:
         self.size = _common_length(arrays)
         self.batch_size = _whole("batch_size", batch_size, least=1)
@@ -56,6 +63,12 @@ class DataLoader:
             raise TypeError(f"transform must be a function of the batch's tensors, not {transform!r}")
         if device is None:
             device = next((array.device for array in arrays if isinstance(array, Tensor)), None)
+        if not isinstance(pin_memory, (bool, np.bool_)):
+            raise TypeError(f"pin_memory must be True or False, not {pin_memory!r}: name the GPU with device=")
+        self._copy_to = None
+        if pin_memory and backend.parse(device)[0] is not backend.CPU:
+            _check_on_host(arrays)
+            self._copy_to, device = device or backend.get_default_device(), "cpu"
         self.arrays = [backend.put(a.data if isinstance(a, Tensor) else a, device) for a in arrays]
 
     def __len__(self) -> int:
@@ -71,14 +84,19 @@ class DataLoader:
         return self._batches(order)
 
     def _batches(self, order: backend.Array | None) -> Iterator[Any]:
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            rows = slice(start, start + self.batch_size)
-            with backend.on(self.arrays[0]):  # copy: changing a batch must not change the data set
-                batch = [wrap(a[rows].copy() if order is None else a[order[rows]]) for a in self.arrays]
+        cuts = (slice(i, i + self.batch_size) for i in range(0, len(self) * self.batch_size, self.batch_size))
+        batches: Iterator[list[Tensor]] = (self._indexed(cut, order) for cut in cuts)
+        if self._copy_to is not None:
+            batches = copied_ahead(self.arrays, cuts, order, min(self.batch_size, self.size), self._copy_to)
+        for batch in batches:
             if self.transform is not None:
                 yield self.transform(*batch)
             else:
                 yield batch[0] if len(batch) == 1 else tuple(batch)
+
+    def _indexed(self, cut: slice, order: backend.Array | None) -> list[Tensor]:
+        with backend.on(self.arrays[0]):  # copy: changing a batch must not change the data set
+            return [wrap(a[cut].copy() if order is None else a[order[cut]]) for a in self.arrays]
 
 
 def _whole(name: str, value: Any, least: int) -> int:
@@ -86,6 +104,15 @@ def _whole(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
     return int(value)
+
+
+def _check_on_host(arrays: tuple[Any, ...]) -> None:
+    """An error that names the array that pin_memory=True cannot take."""
+    for i, array in enumerate(arrays):
+        backend.check_dtype(array.dtype)  # a number type that CUDA lacks, such as longdouble
+        if isinstance(array, Tensor) and array.device != "cpu":
+            hint = "give a NumPy array or .cpu(), or leave pin_memory out: what is there needs no copying"
+            raise ValueError(f"pin_memory=True is for data on the host, but array {i} is on {array.device}: {hint}")
 
 
 def _common_length(arrays: tuple[Any, ...]) -> int:
