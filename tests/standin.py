@@ -4,6 +4,10 @@ arrays, implicit conversion, names and arguments that CuPy lacks), behaves as Cu
 and counts in `fake_cupy.syncs` how often the host would have waited for the device. Where CuPy is lenient in a
 way that costs (a NumPy array as an index, an array of another device) the stand-in is not.
 
+Computing is done at once, but a copy from page-locked memory is done late: when something waits for it. So who
+reads too early reads garbage. What a GPU might punish on a bad day only is noted in `fake_cupy.races`, and
+`reset()`, with which every test ends, raises if there is a note.
+
 `cupy_names.txt` lists CuPy's names and their parameters; `python tests/standin.py` writes it from an installed
 CuPy. conftest.py puts the stand-in in CuPy's place; test_standin.py tests it, test_backend.py uses it."""
 
@@ -13,6 +17,7 @@ import contextlib
 import inspect
 import math
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +35,7 @@ ABOUT_DTYPES = {  # answered on the host, from dtypes, shapes and addresses
     "can_cast", "common_type", "finfo", "iinfo", "isdtype", "issubdtype", "may_share_memory", "promote_types",
     "result_type",
 }  # fmt: skip
+CUBLAS = {"dot", "einsum", "inner", "matmul", "outer", "tensordot", "vdot", "vecdot"}  # perhaps, some of them
 SYNCS = {"argwhere", "compress", "extract", "flatnonzero", "nonzero", "unique"}
 VIEWS = {  # they launch no kernel as long as their result is a view
     "T", "astype", "broadcast_to", "diagonal", "expand_dims", "flip", "mT", "moveaxis", "permute_dims", "ravel", "real",
@@ -53,7 +59,10 @@ NAMES = _load_names()
 
 
 class _Current(threading.local):
-    device = 0  # CuPy's current device is a thread's own, too
+    def __init__(self) -> None:  # CuPy's current device and streams are a thread's own, too
+        self.device = 0
+        self.streams: dict[int, list[Stream]] = {}
+        self.pool: MemoryPool | None = None  # None: the one that all share
 
 
 _current = _Current()
@@ -84,7 +93,10 @@ class Device:
         _current.device = self.id
 
     def synchronize(self) -> None:
-        fake_cupy.syncs += 1
+        _wait()
+        for copy in list(_copies):
+            if copy.line.device == self.id:
+                _host.follow(copy.line.sees)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Device) and other.id == self.id
@@ -96,16 +108,262 @@ class Device:
         return f"<CUDA Device {self.id}>"
 
 
+# -- streams --------------------------------------------------------------------------------------
+
+
+class _Line:
+    """What a stream (or the host) does, step by step. `sees` has the steps of all lines that come before its next."""
+
+    def __init__(self, device: int) -> None:
+        self.device = device
+        self.sees: dict[_Line, int] = {}
+
+    def step(self) -> int:
+        self.sees[self] = self.sees.get(self, 0) + 1
+        return self.sees[self]
+
+    def after(self, line: _Line, step: int) -> bool:
+        return self.sees.get(line, 0) >= step
+
+    def follow(self, sees: dict[_Line, int]) -> None:
+        """Wait for these steps: copies among them are done now, not before."""
+        for line, step in sees.items():
+            self.sees[line] = max(self.sees.get(line, 0), step)
+        for copy in list(_copies):
+            if self.device in (-1, copy.line.device) and self.after(copy.line, copy.step):
+                copy.run()
+                if self is _host:
+                    copy.check()
+                    _copies.remove(copy)
+
+
+class _Copy:
+    """A copy from page-locked memory that the host does not know to be done. It keeps neither memory alive."""
+
+    def __init__(self, source: np.ndarray, target: ndarray, line: _Line) -> None:
+        memory, root = _owner(source), _root(target._host)
+        self.line, self.step, self.home, self.ran = line, line.step(), target._born[0], False
+        self.source, self.target = weakref.ref(memory, self._source_died), weakref.ref(root, self._target_died)
+        start, begin = _address(source) - _address(np.frombuffer(memory, "u1")), _address(target._host) - _address(root)
+        self.here, self.there = slice(start, start + source.nbytes), slice(begin, begin + source.nbytes)
+        self.content = memory[self.here]
+
+    def run(self) -> None:
+        memory, root = self.source(), self.target()
+        if not self.ran and memory is not None and root is not None:
+            root.ravel("K").view("u1")[self.there] = memory[self.here]
+        self.ran = True
+
+    def check(self) -> None:
+        memory = self.source()
+        if memory is not None and memory[self.here] != self.content:
+            fake_cupy.races.append("page-locked memory was changed before the host knew that it had been copied")
+            self.content, self.ran = memory[self.here], False
+            self.run()  # it may have been done as late as this
+
+    def _source_died(self, _: object) -> None:
+        if self in _copies:
+            fake_cupy.races.append("page-locked memory was freed before the host knew that it had been copied")
+
+    def _target_died(self, _: object) -> None:
+        if self in _copies and not self.home.after(self.line, self.step):
+            fake_cupy.races.append("device memory was freed before the copy into it was waited for")
+
+
+_host, _copies = _Line(-1), list[_Copy]()
+_null_lines: dict[int, _Line] = {}
+
+
+def _line(device: int) -> _Line:
+    """The line of the device's current stream."""
+    streams = _current.streams.get(device)
+    own = streams[-1]._own if streams else None
+    return own or _null_lines.setdefault(device, _Line(device))
+
+
+def _address(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _owner(array: np.ndarray) -> Any:
+    """What holds the memory: PinnedMemoryPointer if it is page-locked."""
+    return _root(array).base
+
+
+class PinnedMemoryPointer(bytearray):
+    """Page-locked memory. It is garbage in the beginning."""
+
+
+def alloc_pinned_memory(size: int) -> PinnedMemoryPointer:
+    return PinnedMemoryPointer(b"\xff" * size)
+
+
+class Event:
+    """A point in a stream's work; on its own device only."""
+
+    def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
+        self._device = _current.device
+        self._sees: dict[_Line, int] = {}  # never recorded: nothing to wait for
+
+    def record(self, stream: Stream | None = None) -> None:
+        line = _line(_current.device) if stream is None else stream._line
+        if line.device != self._device:
+            raise CUDARuntimeError("cudaErrorInvalidResourceHandle: the event and the stream are of two devices")
+        line.step()
+        self._sees = dict(line.sees)
+
+    def synchronize(self) -> None:
+        fake_cupy.event_syncs += bool(self._sees)
+        _host.follow(self._sees)
+
+
 class Stream:
-    """Only what waits."""
+    """A line of work of its own. The null stream is another one on each device: the current device says which."""
 
     null: Stream
 
+    def __init__(
+        self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: int | None = None
+    ) -> None:
+        self._own = None if null else _Line(_current.device)
+        self.is_non_blocking = non_blocking
+        self._graph: Graph | None = None
+        self.device_id = -1 if null else _current.device
+
+    @property
+    def _line(self) -> _Line:
+        return self._own or _null_lines.setdefault(_current.device, _Line(_current.device))
+
     def synchronize(self) -> None:
-        fake_cupy.syncs += 1
+        _wait()
+        _host.follow(self._line.sees)
+
+    def record(self, event: Event | None = None) -> Event:
+        event = Event() if event is None else event
+        event.record(self)
+        return event
+
+    def wait_event(self, event: Event) -> None:
+        self._line.follow(event._sees)
+
+    def begin_capture(self, mode: int | None = None) -> None:
+        if not self.is_non_blocking:
+            raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: the null stream can't be captured")
+        self._graph = Graph()
+
+    def end_capture(self) -> Graph:
+        if self._graph is None:
+            raise RuntimeError("stream is not capturing")
+        graph, self._graph = self._graph, None
+        return graph
+
+    def __enter__(self) -> Stream:
+        if self.device_id not in (-1, _current.device):
+            raise RuntimeError(
+                f"The device that the stream is created on ({self.device_id}) "
+                f"does not match with the current device ({_current.device})"
+            )
+        _current.streams.setdefault(_current.device, []).append(self)
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        _current.streams[_current.device].pop()
 
 
-Stream.null = Stream()
+Stream.null = Stream(null=True)
+
+
+def get_current_stream(device_id: int = -1) -> Stream:
+    streams = _current.streams.get(_current.device if device_id == -1 else device_id)
+    return streams[-1] if streams else Stream.null
+
+
+# -- graphs ---------------------------------------------------------------------------------------
+
+
+class Graph:
+    """What was captured: nothing was computed then (results hold garbage), and all of it is at each launch."""
+
+    def __init__(self) -> None:
+        self.steps: list[Callable[[], None]] = []
+        self.pools = weakref.WeakSet[MemoryPool]()  # where its memory is from
+        self.used = 0
+
+    def launch(self, stream: Stream | None = None) -> None:
+        if len(self.pools) < self.used:
+            fake_cupy.races.append("a graph's memory went back to CuPy before the graph did")
+        with np.errstate(all="ignore"):
+            for step in self.steps:
+                step()
+
+
+class MemoryPool:
+    def malloc(self, size: int) -> None:
+        raise NotImplementedError("the stand-in's memory is NumPy's")
+
+
+@contextlib.contextmanager
+def using_allocator(allocator: Callable[[int], Any] | None = None) -> Iterator[None]:
+    before, _current.pool = _current.pool, getattr(allocator, "__self__", None)
+    try:
+        yield
+    finally:
+        _current.pool = before
+
+
+def _capturing() -> Graph | None:
+    return get_current_stream()._graph
+
+
+def _perform(step: Callable[[], Any]) -> None:
+    """Do it; or only note it, while a graph is captured."""
+    graph = _capturing()
+    if graph is None:
+        step()
+    else:
+        graph.steps.append(step)
+
+
+def _compute(function: Callable[[], Any], made: Callable[[Any], Any]) -> Any:
+    """made(function()). While a graph is captured: its arrays hold garbage, and each launch writes into them."""
+    with np.errstate(all="ignore"):  # a kernel never warns
+        result = function()
+    if _capturing() is not None:
+        kept = [np.array(t, order="K") for t in (result if isinstance(result, (list, tuple)) else [result])]
+
+        def again() -> None:
+            with np.errstate(all="ignore"):
+                fresh = function()
+            for target, value in zip(kept, fresh if isinstance(fresh, (list, tuple)) else [fresh], strict=True):
+                target[...] = value
+
+        _perform(again)
+        for array in kept:
+            _spoil(array)
+        result = type(result)(kept) if isinstance(result, (list, tuple)) else kept[0]
+    return made(result)
+
+
+def _spoil(array: np.ndarray) -> None:
+    array.ravel("K").view("u1")[...] = 1 if array.dtype == np.bool_ else 0xFF  # nan, -1: never luckily right
+
+
+def _allocated() -> None:
+    """A graph's arrays need memory that nobody else is given: a pool of its own."""
+    graph = _capturing()
+    if graph is not None and _current.pool is None:
+        fake_cupy.races.append("a captured graph uses memory of the common pool, which others will be given")
+    elif graph is not None and _current.pool not in graph.pools:
+        graph.pools.add(_current.pool)
+        graph.used += 1
+
+
+def _wait() -> None:
+    """The host waits for the device."""
+    if _capturing() is not None:
+        raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
+    fake_cupy.syncs += 1
+
 
 # -- from fake to NumPy and back ------------------------------------------------------------------
 
@@ -172,12 +430,20 @@ def _call(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs
         raise TypeError(f"cupy.{name}() takes cupy.ndarray, not {', '.join(type(a).__name__ for a in args)}")
     if short not in VIEWS:
         _check_device(seen)
-    fake_cupy.syncs += short in SYNCS
-    with np.errstate(all="ignore"):  # a kernel never warns
-        result = _wrap(function(*host, **options), seen)
-    if short in VIEWS and isinstance(result, ndarray) and result.base is None and id(result) not in map(id, seen):
-        _check_device(seen)  # it had to copy
-    return result
+    if short in SYNCS:
+        _wait()
+    if _capturing() is not None and short in CUBLAS:
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+    if short in VIEWS:
+        view = function(*host, **options)
+        if any(_root(view) is _root(array._host) for array in seen):
+            return _wrap(view, seen)
+        _check_device(seen)  # it has to copy
+    if short in ("empty", "empty_like"):  # nothing to be done at launch
+        made = _wrap(function(*host, **options), [])
+        _spoil(made._host)
+        return made
+    return _compute(lambda: function(*host, **options), lambda answer: _wrap(answer, seen))
 
 
 class UFunc:
@@ -201,10 +467,12 @@ class UFunc:
         seen = [value for value in given if isinstance(value, ndarray)]
         _check_device(seen)
         host = [value._host if isinstance(value, ndarray) else value for value in given[: self.nin]]
-        with np.errstate(all="ignore"):  # a kernel never warns
-            if out is not None:
-                return _wrap(self.function(*host, out=out._host, **kwargs), [out])
-            return _wrap(self.function(*host, order="C", **kwargs), seen)
+        if self.__name__ in CUBLAS and _capturing() is not None:
+            raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+        if out is None:
+            return _compute(lambda: self.function(*host, order="C", **kwargs), lambda answer: _wrap(answer, seen))
+        _perform(lambda: self.function(*host, out=out._host, **kwargs))
+        return out
 
     def at(self, a: Any, indices: Any, b: Any = None) -> None:
         if self.__name__ not in self.scatter:
@@ -214,7 +482,7 @@ class UFunc:
         masked = any(getattr(part, "dtype", None) == np.bool_ for part in index)
         if fancy and not masked and a.dtype.char not in self.scatter[self.__name__]:
             raise TypeError(f"scatter_{self.__name__} does not support {a.dtype}")
-        self.function.at(a._host, index, np.asarray(value).astype(a.dtype))
+        _perform(lambda: self.function.at(a._host, a._index(indices)[0], np.asarray(value).astype(a.dtype)))
 
 
 def _value(value: Any, like: ndarray) -> Any:
@@ -234,12 +502,13 @@ def _value(value: Any, like: ndarray) -> Any:
 class ndarray:
     """cupy.ndarray, with its elements in `_host` and its device's number in `_id`."""
 
-    __slots__ = ("_host", "_id", "base", "__weakref__")
+    __slots__ = ("_host", "_id", "_born", "base", "__weakref__")
     __array_ufunc__ = None  # CuPy answers np.exp(array); the library must not rely on it
     __array_priority__ = 100.0
     __hash__ = None  # type: ignore[assignment]
     _host: np.ndarray
     _id: int
+    _born: tuple[_Line, int]  # the stream that allocated the memory, and when
     base: ndarray | None
 
     @classmethod
@@ -248,10 +517,15 @@ class ndarray:
             raise ValueError(f"Unsupported dtype {host.dtype}")
         self = object.__new__(cls)
         self._host, self._id, self.base = host, device, base
+        self._born = (_line(device), _line(device).step()) if base is None else base._born
+        if base is None:
+            _allocated()
         return self
 
     def __init__(self, shape: Any, dtype: Any = float) -> None:
         self._host, self._id, self.base = np.empty(shape, dtype), _current.device, None
+        self._born = _line(self._id), _line(self._id).step()
+        _allocated()
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(IMPLICIT)
@@ -271,7 +545,8 @@ class ndarray:
     # what waits for the device
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> np.ndarray:
-        fake_cupy.syncs += 1
+        _wait()
+        _host.follow(_line(self._id).sees)
         return np.array(self._host, order="C")
 
     def item(self) -> Any:
@@ -306,6 +581,32 @@ class ndarray:
 
     # what is CuPy's own
 
+    def set(self, arr: np.ndarray, stream: Stream | None = None) -> None:
+        if not isinstance(arr, np.ndarray):
+            raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
+        if self.dtype != arr.dtype:
+            raise TypeError(f"{arr.dtype} array cannot be set to {self.dtype} array")
+        if self.shape != arr.shape:
+            raise ValueError(f"Shape mismatch. Old shape: {self.shape}, new shape: {arr.shape}")
+        if not self._host.flags.c_contiguous:
+            raise RuntimeError("Cannot set to non-contiguous array")  # in Fortran's order it can: not needed here
+        with Device(self._id):
+            line = _line(self._id) if stream is None else stream._line
+        if line.device != self._id:
+            raise CUDARuntimeError("cudaErrorInvalidResourceHandle: the array and the stream are of two devices")
+        if not line.after(*self._born):
+            fake_cupy.races.append("a copy's stream does not wait for the stream that allocated the memory")
+        if not isinstance(_owner(arr), PinnedMemoryPointer) or not arr.flags.c_contiguous:
+            fake_cupy.syncs += 1  # the host copies it to page-locked memory first
+            self._host[...] = arr
+        elif arr.size:
+            fake_cupy.syncs += line is not _line(self._id) and not stream.is_non_blocking  # it and the null stream wait
+            for copy in _copies:
+                copy.check()
+            _copies.append(_Copy(arr, self, line))
+            if line is _line(self._id):
+                _copies[-1].run()
+
     @property
     def device(self) -> Device:
         return Device(self._id)
@@ -320,7 +621,7 @@ class ndarray:
         return {"shape": self._host.shape, "typestr": self._host.dtype.str, "data": pointer, "version": 3}
 
     def copy(self, order: str = "C") -> ndarray:
-        return ndarray._make(self._host.copy(order), _current.device)  # type: ignore[arg-type]
+        return _compute(lambda: self._host.copy(order), lambda host: ndarray._make(host, _current.device))  # type: ignore[arg-type]
 
     __copy__ = copy
 
@@ -328,12 +629,13 @@ class ndarray:
         return ndarray._make(self._host.copy(), self._id)
 
     def fill(self, value: Any) -> None:
-        self._host.fill(_value(value, self))
+        filler = _value(value, self)
+        _perform(lambda: self._host.fill(filler))
 
     def take(self, indices: Any, axis: int | None = None, out: Any = None) -> Any:
         if not isinstance(indices, (int, np.integer)):
             _check_device([self, *([indices] if isinstance(indices, ndarray) else [])])
-        return _wrap(self._host.take(_unwrap(indices, []), axis, mode="wrap"), [])
+        return _compute(lambda: self._host.take(_unwrap(indices, []), axis, mode="wrap"), lambda host: _wrap(host, []))
 
     def __len__(self) -> int:
         return len(self._host)
@@ -360,7 +662,7 @@ class ndarray:
                     raise IndexError(f"arrays used as indices must be of integer or boolean type, not {part.dtype}")
                 parts[k] = part._host
                 if _is_mask(part):
-                    fake_cupy.syncs += 1  # the size of the result must be known
+                    _wait()  # the size of the result must be known
                 elif axis < self._host.ndim and self._host.shape[axis]:
                     parts[k] = part._host % self._host.shape[axis]
             elif isinstance(part, (list, tuple, np.ndarray)):
@@ -370,11 +672,20 @@ class ndarray:
 
     def __getitem__(self, index: Any) -> Any:
         host, fancy = self._index(index)
-        return _wrap(np.array(self._host[host]), []) if fancy else _wrap(self._host[host], [self])
+        if not fancy:
+            return _wrap(self._host[host], [self])
+        if _capturing() is None:
+            return _wrap(np.array(self._host[host]), [])
+        return _compute(lambda: np.array(self._host[self._index(index)[0]]), lambda found: _wrap(found, []))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         host, _ = self._index(index)
-        self._host[host] = _value(value, self)
+        filler, late = _value(value, self), _capturing() is not None
+
+        def write() -> None:
+            self._host[self._index(index)[0] if late else host] = filler  # late: the index may have changed since
+
+        _perform(write)
 
 
 def _is_mask(part: Any) -> bool:
@@ -424,13 +735,15 @@ for _sign, _name in {"neg": "negative", "pos": "positive", "abs": "absolute", "i
 
 
 class FakeCuPy:
-    """The module: CuPy's names, NumPy's answers. `syncs` counts how often the host waited; `devices` can be set."""
+    """The module: CuPy's names, NumPy's answers. `syncs` counts how often the host waited, `event_syncs` how often
+    only for an event; `devices` can be set; `races` says what went wrong between streams."""
 
     ndarray = ndarray
     __name__ = "cupy"
 
     def __init__(self) -> None:
-        self.syncs, self.devices = 0, 2
+        self.syncs, self.event_syncs, self.devices = 0, 0, 2
+        self.races: list[str] = []
         runtime = SimpleNamespace(
             getDeviceCount=lambda: self.devices,
             getDevice=lambda: _current.device,
@@ -439,8 +752,9 @@ class FakeCuPy:
             deviceSynchronize=Stream.null.synchronize,
         )
         self.cuda = SimpleNamespace(
-            Device=Device, Stream=Stream, runtime=runtime, is_available=lambda: self.devices > 0,
-            get_current_stream=lambda: Stream.null,
+            Device=Device, Stream=Stream, Event=Event, runtime=runtime, is_available=lambda: self.devices > 0,
+            get_current_stream=get_current_stream, alloc_pinned_memory=alloc_pinned_memory, Graph=Graph,
+            MemoryPool=MemoryPool, using_allocator=using_allocator,
         )  # fmt: skip
 
     def __getattr__(self, name: str) -> Any:
@@ -456,16 +770,24 @@ class FakeCuPy:
         return lambda *args, **kwargs: _call(name, found, args, kwargs)
 
     def reset(self) -> None:
-        """As new: no waiting counted, two devices, the first of them current."""
-        self.syncs, self.devices, _current.device = 0, 2, 0
+        """As new: no waiting counted, two devices, the first of them current. Raises if there was a race."""
+        for copy in _copies:
+            copy.check()
+        races, self.races = self.races, []
+        _copies.clear()
+        self.syncs, self.event_syncs, self.devices, _current.device = 0, 0, 2, 0
+        assert not races, races
 
     def array(self, obj: Any, dtype: Any = None, copy: bool = True) -> Any:
         if isinstance(obj, ndarray):
             wanted = obj.dtype if dtype is None else np.dtype(dtype)
             if obj._id == _current.device and obj.dtype == wanted and not copy:
                 return obj
-            return ndarray._make(obj._host.astype(wanted), _current.device)
-        return ndarray._make(np.array(obj, dtype), _current.device)  # refuses fake arrays in a list
+            return _compute(lambda: obj._host.astype(wanted), lambda host: ndarray._make(host, _current.device))
+        host = np.array(obj, dtype)  # refuses fake arrays in a list
+        if _capturing() is not None:
+            fake_cupy.races.append("host data were copied while a graph is captured: each launch would copy them again")
+        return ndarray._make(host, _current.device)
 
     def asarray(self, a: Any, dtype: Any = None) -> Any:
         return self.array(a, dtype, copy=False)
@@ -500,7 +822,8 @@ def fake_erf(x: Any) -> Any:
     if not isinstance(x, ndarray):
         raise TypeError(f"Unsupported type {type(x)}")
     _check_device([x])
-    return ndarray._make(np.vectorize(math.erf, otypes=[x.dtype])(x._host), _current.device)
+    erf = np.vectorize(math.erf, otypes=[x.dtype])
+    return _compute(lambda: erf(x._host), lambda host: ndarray._make(host, _current.device))
 
 
 # -- the list of names ----------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from standin import _check_device, _perform, ndarray
 
 COMPILER = shutil.which("g++")
 FOLDER = Path(tempfile.gettempdir()) / "tinygrad_m-stand-in-kernels"  # compiled ones, by a hash of their source
@@ -135,21 +136,22 @@ class RawModule:
             pointers = (ctypes.c_void_p * len(held))(*[ctypes.cast(h, ctypes.c_void_p).value for h in held])
             RawModule.launches += 1
             shape = (ctypes.c_uint * 3)(*(*grid, 1, 1)[:3])
-            getattr(lib, f"launch_{name}")(pointers, shape, ctypes.c_uint(block[0]))
+            run, threads = getattr(lib, f"launch_{name}"), ctypes.c_uint(block[0])
+            _perform(lambda: (run(pointers, shape, threads), held, args)[0])  # which keeps what they point to
 
         return kernel
 
 
 def _bytes(arg: Any, type_: str, size: int) -> Any:
     """An argument as the bytes that the kernel gets."""
-    from standin import _check_device, ndarray
-
     pointer = type_.endswith("*")
     if isinstance(arg, ndarray):
         if not pointer:
             raise TypeError(f"an array for a parameter of type {type_}")
         _check_device([arg])
-        wanted = {"long long": "q", "int": "i", "T": "fd", "bool": "?"}[type_.rstrip(" *").removeprefix("const ")]
+        wanted = {"long long": "q", "unsigned int": "I", "T": "fd", "double": "d"}[
+            type_.rstrip(" *").removeprefix("const ")
+        ]
         if arg.dtype.char.replace("l", "q") not in wanted:
             raise TypeError(f"an array of {arg.dtype} for a parameter of type {type_}")
         text = np.uint64(arg._host.ctypes.data).tobytes()

@@ -314,8 +314,8 @@ def _seed(output: Tensor, gradient: Operand, create_graph: bool) -> tuple[Vertex
                 f"backward from a tensor of shape {output.shape} needs a gradient of that shape: reduce it first, "
                 "as in loss.mean().backward(), or pass gradient="
             )
-        one = np.ones(output.shape, output.dtype)
-        one = one if output.device == "cpu" else backend.put(one, output.device)
+        with backend.on(output.data):
+            one = backend.of(output.data).xp.ones(output.shape, output.dtype)
         return vertex, wrap(one) if create_graph else one
     if not isinstance(gradient, TensorType):
         gradient = TensorType(gradient, dtype=output.dtype, device=output.device)

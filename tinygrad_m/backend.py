@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import math
 import os
+import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
@@ -16,6 +18,19 @@ Array: TypeAlias = Any  # numpy.ndarray or cupy.ndarray
 
 class DeviceError(RuntimeError):
     """A device was asked for that is not there, or tensors of two devices met."""
+
+
+class CaptureError(RuntimeError):
+    """A step can't be captured as a CUDA graph: it waits for the device, or would freeze what ought to change."""
+
+
+class _Capturing(threading.local):
+    """While capture.py records a step: what must be done on the host before each replay. None: nothing is recorded."""
+
+    hooks: list[Callable[[], None]] | None = None
+
+
+capturing = _Capturing()
 
 
 class Backend:
@@ -130,6 +145,11 @@ def of(array: Array) -> Backend:
     raise TypeError(f"expected an array of NumPy or CuPy, got {type(array).__name__}")
 
 
+def is_cuda(array: Any) -> bool:
+    """Whether this is one of CuPy's arrays (a Tensor is none)."""
+    return _cuda is not None and isinstance(array, _cuda.array)
+
+
 def device_of(array: Array) -> str:
     """ "cpu" or "cuda:0": where an array lives."""
     return "cpu" if isinstance(array, np.ndarray) else f"cuda:{array.device.id}"
@@ -156,6 +176,9 @@ def put(array: Array, device: str | None) -> Array:
         return np.asarray(array) if home is CPU else home.xp.asnumpy(array)
     if home is backend and array.device.id == index:
         return array
+    if home is CPU and capturing.hooks is not None:
+        raise CaptureError("a captured step can't move data to the GPU: each replay would use what they are now; give "
+                           "them to the step as Tensors on the GPU")  # fmt: skip
     with backend.xp.cuda.Device(index):
         return backend.xp.asarray(array) if home is CPU else array.copy()
 
@@ -163,6 +186,12 @@ def put(array: Array, device: str | None) -> Array:
 def to_numpy(array: Array) -> np.ndarray:
     """The array on the host (waits for the GPU): a copy from CUDA, the array itself on the CPU."""
     return np.asarray(put(array, "cpu"))
+
+
+def empty_pinned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """A host array in page-locked memory, of which the GPU can copy by itself while the host goes on."""
+    memory = cuda().xp.cuda.alloc_pinned_memory(math.prod(shape) * dtype.itemsize)
+    return np.ndarray(shape, dtype, memory)
 
 
 _rng: np.random.Generator | None = None  # made when first asked for: numpy.random takes 10 ms to import

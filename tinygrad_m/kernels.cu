@@ -10,73 +10,75 @@ typedef REAL T;
 // -- optimizers: all parameters in one launch, blockIdx.y says which (optim/momentum.py, optim/adaptive.py) ----------
 
 struct Many {             // by value, and so at most 4 kB: kernels.py fills it
-    long long size[MANY], step[MANY], first[MANY];  // first: there was no state before
+    long long size[MANY], first[MANY];  // first: there was no state before
     T *w[MANY];           // a parameter,
     const T *g[MANY];     // its gradient,
     T *a[MANY], *b[MANY], *c[MANY];  // its state, in the order in which optim/ names it; null if there is none
 };
 
-extern "C" __global__ void sgd(Many t, double maximize, double lr, double momentum, double dampening,
-                               double weight_decay, double nesterov) {
+// numbers: maximize, the settings in the order of the optimizer's defaults, then each parameter's step. They are in the
+// device's memory, so that they can change where launches are replayed.
+extern "C" __global__ void sgd(Many t, const double *numbers) {
     const int k = blockIdx.y;
+    const bool maximize = numbers[0], nesterov = numbers[5];
+    const T lr = numbers[1], momentum = numbers[2], rest = 1 - numbers[3], weight_decay = numbers[4];
     T *w = t.w[k], *v = t.a[k];
     for (EACH(i, t.size[k])) {
         T g = maximize ? -t.g[k][i] : t.g[k][i];
-        if (weight_decay) g += (T)weight_decay * w[i];
-        if (momentum) {                                   // the first gradient goes into v undamped
-            v[i] = t.first[k] ? g : (T)momentum * v[i] + (T)(1 - dampening) * g;
-            g = nesterov ? g + (T)momentum * v[i] : v[i];
+        if (weight_decay) g += weight_decay * w[i];
+        if (momentum) {
+            v[i] = t.first[k] ? g : momentum * v[i] + rest * g;  // the first gradient goes into v undamped
+            g = nesterov ? g + momentum * v[i] : v[i];
         }
-        w[i] -= (T)lr * g;
+        w[i] -= lr * g;
     }
 }
 
-extern "C" __global__ void rmsprop(Many t, double maximize, double lr, double alpha, double eps, double weight_decay,
-                                   double momentum, double centered) {
+extern "C" __global__ void rmsprop(Many t, const double *numbers) {
     const int k = blockIdx.y;
+    const bool maximize = numbers[0], centered = numbers[6];
+    const T lr = numbers[1], alpha = numbers[2], rest = 1 - numbers[2], eps = numbers[3], weight_decay = numbers[4];
+    const T momentum = numbers[5];
     T *w = t.w[k], *s = t.a[k], *m = t.b[k], *b = t.c[k];
     for (EACH(i, t.size[k])) {
         T g = maximize ? -t.g[k][i] : t.g[k][i];
-        if (weight_decay) g += (T)weight_decay * w[i];
-        s[i] = (T)alpha * s[i] + (T)(1 - alpha) * g * g;
+        if (weight_decay) g += weight_decay * w[i];
+        s[i] = alpha * s[i] + rest * g * g;
         T variance = s[i];
         if (centered) {
-            m[i] = (T)alpha * m[i] + (T)(1 - alpha) * g;
+            m[i] = alpha * m[i] + rest * g;
             variance -= m[i] * m[i];
             variance = variance < 0 ? (T)0 : variance;    // of rounding; nan stays
         }
-        T u = g / (sqrt(variance) + (T)eps);
-        if (momentum) u = b[i] = (T)momentum * b[i] + u;
-        w[i] -= (T)lr * u;
+        T u = g / (sqrt(variance) + eps);
+        if (momentum) u = b[i] = momentum * b[i] + u;
+        w[i] -= lr * u;
     }
 }
 
 // decoupled: AdamW's weight decay, apart from the gradient
-__device__ void adam_step(const Many &t, bool decoupled, double maximize, double lr, double beta1, double beta2,
-                          double eps, double weight_decay, double amsgrad) {
+__device__ void adam_step(const Many &t, const double *numbers, bool decoupled) {
     const int k = blockIdx.y;
-    T *w = t.w[k], *m = t.a[k], *s = t.b[k], *largest = t.c[k];
-    const T rate = (T)(lr / (1 - pow(beta1, (double)t.step[k]))), correction = (T)(1 - pow(beta2, (double)t.step[k]));
+    const bool maximize = numbers[0], amsgrad = numbers[6];
+    const double step = numbers[7 + k];
+    const T rate = numbers[1] / (1 - pow(numbers[2], step)), correction = 1 - pow(numbers[3], step);
+    const T beta1 = numbers[2], rest1 = 1 - numbers[2], beta2 = numbers[3], rest2 = 1 - numbers[3], eps = numbers[4];
+    const T weight_decay = numbers[5], shrink = 1 - numbers[1] * numbers[5];
+    T *w = t.w[k], *m = t.a[k], *s = t.b[k], *most = t.c[k];
     for (EACH(i, t.size[k])) {
         T g = maximize ? -t.g[k][i] : t.g[k][i];
-        if (decoupled) w[i] *= (T)(1 - lr * weight_decay);
-        else if (weight_decay) g += (T)weight_decay * w[i];
-        m[i] = (T)beta1 * m[i] + (T)(1 - beta1) * g;
-        T second = s[i] = (T)beta2 * s[i] + (T)(1 - beta2) * g * g;
-        if (amsgrad) second = largest[i] = second > largest[i] || second != second ? second : largest[i];
-        w[i] -= rate * m[i] / (sqrt(second / correction) + (T)eps);
+        if (decoupled) w[i] *= shrink;
+        else if (weight_decay) g += weight_decay * w[i];
+        m[i] = beta1 * m[i] + rest1 * g;
+        T second = s[i] = beta2 * s[i] + rest2 * g * g;
+        if (amsgrad) second = most[i] = second > most[i] || second != second ? second : most[i];
+        w[i] -= rate * m[i] / (sqrt(second / correction) + eps);
     }
 }
 
-extern "C" __global__ void adam(Many t, double maximize, double lr, double beta1, double beta2, double eps,
-                                double weight_decay, double amsgrad) {
-    adam_step(t, false, maximize, lr, beta1, beta2, eps, weight_decay, amsgrad);
-}
+extern "C" __global__ void adam(Many t, const double *numbers) { adam_step(t, numbers, false); }
 
-extern "C" __global__ void adamw(Many t, double maximize, double lr, double beta1, double beta2, double eps,
-                                 double weight_decay, double amsgrad) {
-    adam_step(t, true, maximize, lr, beta1, beta2, eps, weight_decay, amsgrad);
-}
+extern "C" __global__ void adamw(Many t, const double *numbers) { adam_step(t, numbers, true); }
 
 // -- rows: a block for each, whose threads (a power of two) meet in shared memory ------------------------------------
 
@@ -154,14 +156,50 @@ extern "C" __global__ void batch_norm_back(const T *g, const T *x, const T *weig
     if (threadIdx.x == 0) sums[row] = total, sums[rows + row] = product;
 }
 
+// -- matrices --------------------------------------------------------------------------------------------------------
+
+// a (m, k) times b (k, n), batches of them, with any strides; out (batch, m, n). A block of 16 x 16 threads makes a tile
+// of 32 x 32 of out, each thread 2 x 2. Slower than cuBLAS, which CuPy can't call while a graph is captured.
+#define TILE 32
+extern "C" __global__ void matmul(const T *a, const T *b, T *out, long long m, long long n, long long k,
+                                  long long a_batch, long long a_row, long long a_column,
+                                  long long b_batch, long long b_row, long long b_column) {
+    __shared__ T left[TILE][TILE + 1], right[TILE][TILE + 1];  // by depth; + 1: columns lie in different banks
+    const long long top = (long long)blockIdx.y * TILE, start = (long long)blockIdx.x * TILE;
+    const int y = threadIdx.x / 16, x = threadIdx.x % 16;
+    a += blockIdx.z * a_batch;
+    b += blockIdx.z * b_batch;
+    out += blockIdx.z * m * n;
+    T sums[2][2] = {};
+    for (long long deep = 0; deep < k; deep += TILE) {
+        for (int t = threadIdx.x; t < TILE * TILE; t += blockDim.x) {  // neighbours in memory by neighbouring threads
+            const int fast = t % TILE, slow = t / TILE;
+            const int i = a_column == 1 ? slow : fast, d = a_column == 1 ? fast : slow;
+            const int j = b_column == 1 ? fast : slow, e = b_column == 1 ? slow : fast;
+            left[d][i] = top + i < m && deep + d < k ? a[(top + i) * a_row + (deep + d) * a_column] : (T)0;
+            right[e][j] = start + j < n && deep + e < k ? b[(deep + e) * b_row + (start + j) * b_column] : (T)0;
+        }
+        __syncthreads();
+        for (int d = 0; d < TILE; d++)
+            for (int p = 0; p < 2; p++)
+                for (int q = 0; q < 2; q++) sums[p][q] += left[d][y + 16 * p] * right[d][x + 16 * q];
+        __syncthreads();
+    }
+    for (int p = 0; p < 2; p++)
+        for (int q = 0; q < 2; q++) {
+            const long long row = top + y + 16 * p, column = start + x + 16 * q;
+            if (row < m && column < n) out[row * n + column] = sums[p][q];
+        }
+}
+
 // -- elements --------------------------------------------------------------------------------------------------------
 
 // ops/dropout.py's mask: `scale` where a hash of the place and two seeds is at least `least`, else 0
-extern "C" __global__ void dropout_mask(T *mask, long long n, unsigned int seed, unsigned int seed2, unsigned int least,
+extern "C" __global__ void dropout_mask(T *mask, long long n, const unsigned int *seeds, unsigned int least,
                                         double scale) {
     for (EACH(i, n)) {
-        unsigned int x = (unsigned int)i + seed;
-        x = (x ^ (x >> 16)) * 0x21f0aaadu + seed2;
+        unsigned int x = (unsigned int)i + seeds[0];
+        x = (x ^ (x >> 16)) * 0x21f0aaadu + seeds[1];
         x = (x ^ (x >> 15)) * 0x735a2d97u;
         mask[i] = x >= least ? (T)scale : (T)0;
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,13 +16,14 @@ import numpy as np
 from . import backend
 from .backend import Array
 
-Item: TypeAlias = tuple[Array, Array, list[Array | None], int, bool]  # w, g, state, step, is the state a new one
+Item: TypeAlias = tuple[Array, Array, list[Array | None], bool]  # w, g, state, whether the state is a new one
 
 ENABLED = os.environ.get("TINYGRAD_M_KERNELS", "1") != "0"
 SOURCE = Path(__file__).with_name("kernels.cu")
 TYPES = {"f": "float", "d": "double"}
 MANY = 56  # parameters in one launch: their addresses are arguments, 4 kB at most
 THREADS, BLOCKS = 256, 1024  # at most; a thread takes several elements if there are more
+TILE = 32  # of matmul's result, as kernels.cu says
 
 
 def fits(*arrays: Any) -> bool:
@@ -64,16 +66,58 @@ def elements(name: str, out: Array, *args: Any) -> Array:
     return out
 
 
-def update(name: str, items: Sequence[Item], maximize: bool, settings: Sequence[float]) -> None:
-    """Run an optimizer's kernel over parameters of one device and dtype. w, g and state of each must lie alike in
-    memory; settings: the numbers that the kernel takes, in its order."""
-    numbers = [np.float64(number) for number in (maximize, *settings)]
-    for start in range(0, len(items), MANY):
-        part = [item for item in items[start : start + MANY] if item[0].size]
-        table = np.zeros((8, MANY), np.int64)  # struct Many
-        for k, (w, g, state, step, first) in enumerate(part):
-            addresses = [0 if a is None else a.data.ptr for a in (w, g, *state)]
-            table[: 3 + len(addresses), k] = w.size, step, first, *addresses
-        if part:
-            blocks = min(BLOCKS, -(-int(table[0].max()) // THREADS))
-            launch(name, part[0][0], (blocks, len(part)), THREADS, table, *numbers)
+class Numbers:
+    """Numbers that kernels read from the device's memory: always the same memory, so that launches can be replayed."""
+
+    def __init__(self) -> None:
+        self.array: Any = None
+        self.known: list[float] | None = None
+
+    def set(self, like: Array, values: list[float]) -> None:
+        """Upload them to `like`'s device, if they have changed."""
+        if values == self.known:
+            return
+        with backend.on(like):
+            fresh = backend.of(like).xp.asarray(np.array(values))
+            if self.array is None or self.array.shape != fresh.shape or self.array.device != fresh.device:
+                self.array = fresh
+            else:
+                self.array[...] = fresh
+        self.known = values
+
+
+def update(name: str, items: Sequence[Item], numbers: Array) -> None:
+    """Run an optimizer's kernel over at most MANY parameters of one device and dtype. w, g and state of each must lie
+    alike in memory; numbers: on the device, as kernels.cu says."""
+    table = np.zeros((7, MANY), np.int64)  # struct Many
+    for k, (w, g, state, first) in enumerate(items):
+        addresses = [0 if a is None else a.data.ptr for a in (w, g, *state)]
+        table[: 2 + len(addresses), k] = w.size, first, *addresses
+    blocks = min(BLOCKS, -(-int(table[0].max()) // THREADS))
+    if blocks:
+        launch(name, items[0][0], (blocks, len(items)), THREADS, table, numbers)
+
+
+def product(a: Any, b: Any) -> Any:
+    """a @ b, of arrays or Tensors. cuBLAS does it on CUDA; while a step is captured, when CuPy can't call cuBLAS, a
+    kernel of ours (float32 and float64)."""
+    if backend.capturing.hooks is None or not backend.is_cuda(a):
+        return a @ b
+    if a.dtype.char not in TYPES:
+        raise backend.CaptureError(f"a product of {a.dtype} can't be captured: use float32 or float64")
+    xp = backend.of(a).xp
+    left, right = a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b
+    (m, k), n = left.shape[-2:], right.shape[-1]
+    if right.shape[-2] != k:
+        raise ValueError(f"a @ b: mismatch in its core dimension, {a.shape} and {b.shape}")
+    batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    if batch:
+        left, right = [xp.broadcast_to(x, (*batch, *x.shape[-2:])).reshape(-1, *x.shape[-2:]) for x in (left, right)]
+    else:
+        left, right = left[None], right[None]
+    out = xp.empty((*batch, *(m,)[: a.ndim - 1], *(n,)[: b.ndim - 1]), a.dtype)
+    sizes = m, n, k, *[stride // a.itemsize for x in (left, right) for stride in x.strides]
+    if out.size:
+        grid = -(-n // TILE), -(-m // TILE), prod(batch)
+        launch("matmul", a, grid, 256, left, right, out, *map(np.int64, sizes))
+    return out

@@ -185,8 +185,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         return input
     x = input if isinstance(input, Tensor) else Tensor(input)
     shape = x.shape if x.ndim != 4 else (*x.shape[1:], len(x))  # images lie in memory as (C, H, W, N)
-    seeds = backend.rng().integers(2**32, size=2, dtype=np.uint32)
-    mask = dropout_mask(shape, x.dtype if x.dtype.kind == "f" else np.dtype(np.float32), p, seeds, x.device)
+    mask = dropout_mask(shape, x.dtype if x.dtype.kind == "f" else np.dtype(np.float32), p, x.device)
     if x.ndim == 4:
         mask = mask.transpose(3, 0, 1, 2)
     elif by_columns(x.data):

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..autograd import Operand
 from ..backend import Array
+from ..kernels import product
 from ..operation import composed, op
 from . import conv_cpu
 from .elementwise import XP
@@ -67,7 +68,7 @@ def _conv(xp: XP, x: Operand, weight: Operand, bias: Operand, windows: Any = Non
     if _fast(xp, x, windows):
         return conv_cpu.conv(x, weight, bias, windows, groups)
     columns, (oh, ow) = _columns(xp, x, windows, groups)
-    out = xp.matmul(weight.reshape(groups, weight.shape[0] // groups, -1), columns)
+    out = product(weight.reshape(groups, weight.shape[0] // groups, -1), columns)
     out = out.reshape(weight.shape[0], oh, ow, x.shape[0])
     if bias is not None:
         out += bias.reshape(-1, 1, 1, 1)
@@ -83,7 +84,7 @@ def _conv_input(xp: XP, g: Operand, weight: Operand, size: Any = None, windows: 
     if _fast(xp, g, windows):
         return conv_cpu.conv_input(g, weight, size, windows, groups)
     image = windows.blank(xp, size, g.dtype)
-    columns = xp.matmul(weight.reshape(groups, weight.shape[0] // groups, -1).swapaxes(1, 2), _rows(xp, g, groups))
+    columns = product(weight.reshape(groups, weight.shape[0] // groups, -1).swapaxes(1, 2), _rows(xp, g, groups))
     columns = columns.reshape(size[1], *windows.kernel, *g.shape[2:], size[0])
     for i, j, place in windows.places(*g.shape[2:]):
         image[place] += columns[:, i, j]
@@ -99,5 +100,5 @@ def _conv_weight(xp: XP, g: Operand, x: Operand, windows: Any = None, groups: in
     if _fast(xp, x, windows):
         return conv_cpu.conv_weight(g, x, windows, groups)
     columns, _ = _columns(xp, x, windows, groups)
-    product = xp.matmul(_rows(xp, g, groups), columns.swapaxes(1, 2))
-    return product.reshape(g.shape[1], x.shape[1] // groups, *windows.kernel)
+    slope = product(_rows(xp, g, groups), columns.swapaxes(1, 2))
+    return slope.reshape(g.shape[1], x.shape[1] // groups, *windows.kernel)

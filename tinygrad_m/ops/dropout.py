@@ -18,20 +18,40 @@ SHIFTS = np.uint32(16), np.uint32(15)
 MULTIPLIERS = np.uint32(0x21F0AAAD), np.uint32(0x735A2D97)
 
 
-def dropout_mask(shape: tuple[int, ...], dtype: np.dtype[Any], p: float, seeds: Any, device: str) -> Array:
-    """An array of 0 with probability p (to 2^-32), else 1 / (1 - p): shape, a floating dtype, on a device. seeds: two
-    uint32."""
+def dropout_mask(shape: tuple[int, ...], dtype: np.dtype[Any], p: float, device: str) -> Array:
+    """An array of 0 with probability p (to 2^-32), else 1 / (1 - p): shape, a floating dtype, on a device. The seeds
+    come from the generator that manual_seed() restarts."""
     least = np.uint32(min(round(p * 2**32), 2**32 - 1))
     scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
     home, index = backend.parse(device)
     if home is backend.CPU:
-        return _in_pieces(np.empty(shape, dtype), seeds, least, scale)
+        return _in_pieces(np.empty(shape, dtype), _draw(), least, scale)
     with home.xp.cuda.Device(index):
         mask = home.xp.empty(shape, dtype)
+        seeds = _seeds_on_device(home.xp, index)
         if kernels.fits(mask):
-            return kernels.elements("dropout_mask", mask, *seeds, least, np.float64(scale))
+            return kernels.elements("dropout_mask", mask, seeds, least, np.float64(scale))
         x = _hash(home.xp, home.xp.arange(prod(shape), dtype=np.uint32), seeds)
         return (home.xp.greater_equal(x, least) * mask.dtype.type(scale)).reshape(shape)
+
+
+def _draw() -> Any:
+    return backend.rng().integers(2**32, size=2, dtype=np.uint32)
+
+
+def _seeds_on_device(xp: Any, index: int) -> Array:
+    """Two seeds; other ones in each replay of a captured step."""
+    hooks = backend.capturing.hooks
+    if hooks is None:
+        return xp.asarray(_draw())
+    seeds = xp.empty(2, np.uint32)
+
+    def draw() -> None:
+        with xp.cuda.Device(index):
+            seeds[...] = xp.asarray(_draw())
+
+    hooks.append(draw)
+    return seeds
 
 
 def _hash(xp: Any, x: Array, seeds: Any, t: Array | None = None) -> Array:

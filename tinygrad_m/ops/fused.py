@@ -10,7 +10,7 @@ import numpy as np
 
 from ..autograd import Operand
 from ..backend import Array
-from ..kernels import fits, rows
+from ..kernels import fits, product, rows
 from ..operation import op
 from .elementwise import XP, where
 from .pieces import matmul
@@ -31,7 +31,7 @@ def by_columns(x: Any) -> bool:
 def dot(a: Any, b: Any, columns: bool = False) -> Any:
     """a @ b; of two NumPy matrices by columns or by rows, and shared between the threads."""
     if not isinstance(a, np.ndarray) or a.ndim != 2:
-        return a @ b
+        return product(b.T, a.T).T if columns and a.ndim == 2 else product(a, b)  # on CUDA, too, by columns if wanted
     return matmul(a, b, out=np.empty((len(a), b.shape[1]), a.dtype, order="F" if columns else "C"))
 
 

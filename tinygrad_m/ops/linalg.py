@@ -3,12 +3,12 @@ composed. Read fused.py next."""
 
 from __future__ import annotations
 
-from math import inf
-from math import prod as product
+from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 from ..autograd import Operand
 from ..backend import Array
+from ..kernels import product
 from ..operation import composed, op
 from .elementwise import XP, abs, pow, where
 from .indexing import diagonal
@@ -27,24 +27,24 @@ def _matmul_left(g: Any, b: Any, shape: tuple[int, ...]) -> Any:
     if b.ndim == 1:
         return g[..., None] * b if len(shape) > 1 else g * b
     if len(shape) == 1:
-        return (b @ g[..., None])[..., 0]
-    return g @ b.swapaxes(-1, -2)
+        return product(b, g[..., None])[..., 0]
+    return product(g, b.swapaxes(-1, -2))
 
 
 def _matmul_right(g: Any, a: Any, shape: tuple[int, ...]) -> Any:
     if a.ndim == 1:
         return a[:, None] * g[..., None, :] if len(shape) > 1 else g * a
     if len(shape) == 1:
-        return (a.swapaxes(-1, -2) @ g[..., None])[..., 0]
+        return product(a.swapaxes(-1, -2), g[..., None])[..., 0]
     if len(shape) == 2:  # one matrix for the whole batch: one product, not one for each to be summed after
-        return a.reshape(-1, a.shape[-1]).T @ g.reshape(-1, g.shape[-1])
-    return a.swapaxes(-1, -2) @ g
+        return product(a.reshape(-1, a.shape[-1]).T, g.reshape(-1, g.shape[-1]))
+    return product(a.swapaxes(-1, -2), g)
 
 
 @op(a=_matmul_left, b=_matmul_right)
 def matmul(xp: XP, a: Operand, b: Operand) -> Array:
     """a @ b: matrices in the last two axes, the others broadcast; vectors as in NumPy."""
-    return xp.matmul(a, b)
+    return product(a, b)
 
 
 @composed
@@ -61,9 +61,9 @@ def tensordot(a: Operand, b: Operand, axes: Any = 2) -> Tensor:
         raise ValueError(f"tensordot: axes {axes} of shapes {a.shape} and {b.shape} must exist and agree in size")
     free_a = [k for k in range(len(a.shape)) if k not in left]
     free_b = [k for k in range(len(b.shape)) if k not in right]
-    n = product(a.shape[k] for k in left)
-    flat_a = reshape(permute_dims(a, (*free_a, *left)), (product(a.shape[k] for k in free_a), n))
-    flat_b = reshape(permute_dims(b, (*right, *free_b)), (n, product(b.shape[k] for k in free_b)))
+    n = prod(a.shape[k] for k in left)
+    flat_a = reshape(permute_dims(a, (*free_a, *left)), (prod(a.shape[k] for k in free_a), n))
+    flat_b = reshape(permute_dims(b, (*right, *free_b)), (n, prod(b.shape[k] for k in free_b)))
     return reshape(matmul(flat_a, flat_b), (*[a.shape[k] for k in free_a], *[b.shape[k] for k in free_b]))
 
 

@@ -55,7 +55,7 @@ class Adam(Optimizer):
         super().__init__(params, {**settings, "amsgrad": amsgrad, "maximize": maximize})
 
     @in_pieces
-    @with_kernel("adam", exp_avg=None, exp_avg_sq=None, max_exp_avg_sq="amsgrad")
+    @with_kernel("adam", True, exp_avg=None, exp_avg_sq=None, max_exp_avg_sq="amsgrad")
     def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, betas: Betas, eps: float,
                weight_decay: float, amsgrad: bool) -> None:  # fmt: skip
         (beta1, beta2), t = betas, state["step"]
@@ -86,7 +86,7 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
     @in_pieces
-    @with_kernel("adamw", exp_avg=None, exp_avg_sq=None, max_exp_avg_sq="amsgrad")
+    @with_kernel("adamw", True, exp_avg=None, exp_avg_sq=None, max_exp_avg_sq="amsgrad")
     def update(self, xp: Any, w: Array, g: Array, state: State, lr: float, betas: Betas, eps: float,
                weight_decay: float, amsgrad: bool) -> None:  # fmt: skip
         w *= 1 - lr * weight_decay

@@ -50,6 +50,7 @@ class Optimizer:
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
         self.defaults = self._settings(defaults)
+        self._numbers: dict[Any, kernels.Numbers] = {}  # on CUDA: the settings, where kernels read them
         self._seen: dict[int, Any] = {}  # for each group the values that were checked last, and what they gave
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[int, State] = {}
@@ -98,7 +99,8 @@ class Optimizer:
                     if p._grad is None:
                         continue
                     w, g, state = p._data, p._grad._data, self.state.setdefault(k, {})
-                    state["step"] = state.get("step", 0) + 1
+                    if type(w) is np.ndarray or backend.capturing.hooks is None:  # else each replay counts
+                        state["step"] = state.get("step", 0) + 1
                     _follow(state, w)
                     if type(w) is not np.ndarray:
                         on_cuda.append((w, g, state))
@@ -110,7 +112,7 @@ class Optimizer:
                             self.update(np, w, g, state, **settings)
                     p._version[0] += 1  # a graph that has kept the old value will say so
                 if on_cuda:
-                    self._update_on_cuda(on_cuda, settings, maximize)
+                    self._update_on_cuda(i, on_cuda, settings, maximize)
         return loss
 
     def _current(self, i: int, group: dict[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -125,26 +127,60 @@ class Optimizer:
                 self._seen[i] = values, settings, maximize
         return settings, maximize
 
-    def _update_on_cuda(self, many: list[Any], settings: dict[str, Any], maximize: bool) -> None:
-        """update() for each (w, g, state) on CUDA: one launch for all that its kernel can take."""
-        name, arrays = getattr(self.update, "kernel", ("", {}))
-        numbers = [x for value in settings.values() for x in (value if isinstance(value, tuple) else (value,))]
-        together: dict[Any, list[kernels.Item]] = {}
+    def _update_on_cuda(self, i: int, many: list[Any], settings: dict[str, Any], maximize: bool) -> None:
+        """update() for each (w, g, state) of group i on CUDA: one launch for all that its kernel can take."""
+        name, _, arrays = getattr(self.update, "kernel", ("", False, {}))
+        together: dict[Any, list[tuple[kernels.Item, State]]] = {}
         for w, g, state in many:
             with backend.on(w):
-                xp = backend.of(w).xp
                 used = [key for key, setting in arrays.items() if setting is None or settings[setting]]
                 first = any(key not in state for key in used)
                 if not (name and kernels.fits(w, *(state[key] for key in used if key in state))):
-                    self.update(xp, w, -g if maximize else g, state, **settings)
+                    self._update_plainly(w, g, state, settings, maximize)
                     continue
                 for key in used:
-                    state[key] = ordered_as(w, buffer(xp, state, key, w))
-                own = [state[key] if key in used else None for key in arrays]
-                item = w, ordered_as(w, g), own, state["step"], first
-                together.setdefault((w.device.id, w.dtype.char), []).append(item)
-        for items in together.values():
-            kernels.update(name, items, maximize, numbers)
+                    state[key] = ordered_as(w, buffer(backend.of(w).xp, state, key, w))
+                item = w, ordered_as(w, g), [state[key] if key in used else None for key in arrays], first
+                together.setdefault((w.device.id, w.dtype.char), []).append((item, state))
+        for home, items in together.items():
+            for start in range(0, len(items), kernels.MANY):
+                part = items[start : start + kernels.MANY]
+                self._launch((i, *home, start), part, backend.capturing.hooks)
+
+    def _launch(self, key: Any, part: list[tuple[kernels.Item, State]], hooks: list[Callable[[], None]] | None) -> None:
+        """Start the kernel for at most MANY parameters. While a step is captured nothing is computed: what changes from
+        step to step, the settings and the count of steps, is brought up to date before each replay."""
+        name, counted, _ = self.update.kernel  # type: ignore[attr-defined]
+        numbers, like = self._numbers.setdefault(key, kernels.Numbers()), part[0][0][0]
+
+        def refresh() -> None:
+            settings, maximize = self._current(key[0], self.param_groups[key[0]])
+            values = [x for v in settings.values() for x in (v if isinstance(v, tuple) else (v,))]
+            steps = [state["step"] for _, state in part] if counted else []
+            numbers.set(like, [float(x) for x in (maximize, *values, *steps)])
+
+        def again() -> None:
+            for _, state in part:
+                state["step"] += 1
+            refresh()
+
+        if hooks is None:
+            refresh()
+        elif numbers.array is None or any(item[3] for item, _ in part):
+            raise backend.CaptureError(f"{type(self).__name__}: the first step makes the state, so it can't be "
+                                       "captured: take one in the calls before, the warmup, too")  # fmt: skip
+        else:
+            hooks.append(again)
+        kernels.update(name, [item for item, _ in part], numbers.array)
+
+    def _update_plainly(self, w: Array, g: Array, state: State, settings: dict[str, Any], maximize: bool) -> None:
+        """update() of a parameter on CUDA that no kernel can take."""
+        if backend.capturing.hooks is not None:
+            raise backend.CaptureError(
+                f"{type(self).__name__}.step() on {w.dtype} can't be captured: its settings would be frozen. Call it "
+                "after the captured step, or use SGD, RMSprop, Adam or AdamW on float32 or float64"
+            )
+        self.update(backend.of(w).xp, w, -g if maximize else g, state, **settings)
 
     def _update_in_pieces(self, w: Array, g: Array, state: State, settings: dict[str, Any]) -> None:
         """update() for one piece of w after the other, with the same piece of g and of the state's arrays."""
@@ -335,12 +371,12 @@ PIECE = 1 << 19  # bytes of a parameter at a time: a few arrays of this size fit
 _FIXED = (int, float, bool, str, tuple, NoneType)  # settings that can't change but by another in their place
 
 
-def with_kernel(name: str, **arrays: str | None) -> Callable[[F], F]:
-    """Mark an update() that a kernel of kernels.cu does, too. arrays: the state's, each with the setting that it is
-    needed for (None: always), in the kernel's order; its numbers are the settings, in the order of the defaults."""
+def with_kernel(name: str, counted: bool = False, **arrays: str | None) -> Callable[[F], F]:
+    """Mark an update() that a kernel of kernels.cu does, too. counted: it reads state["step"]. arrays: the state's,
+    each with the setting that it is needed for (None: always), in the kernel's order."""
 
     def mark(update: F) -> F:
-        update.kernel = name, arrays  # type: ignore[attr-defined]
+        update.kernel = name, counted, arrays  # type: ignore[attr-defined]
         return update
 
     return mark
