@@ -3,7 +3,7 @@
     python examples/mnist.py                                  # an MLP with momentum: about 98 % in 5 epochs
     python examples/mnist.py --optimizer rmsprop-momentum     # or sgd, nesterov, rmsprop, adam ...
     python examples/mnist.py --model cnn                      # a small CNN: above 99 % in 2 epochs
-    python examples/mnist.py --model cnn --device cuda
+    python examples/mnist.py --model cnn --device cuda --capture    # each step as one CUDA graph
 
 Read main() first: it is the training loop, written out. Everything that it calls is in tinygrad_m."""
 
@@ -82,6 +82,15 @@ def main(argv: list[str] | None = None) -> float:
     print(model)
     print(f"{args.optimizer} {optimizer.defaults['lr']:g}, {args.schedule}, on {device}, seed {args.seed}")
 
+    def step(x: tg.Tensor, y: tg.Tensor) -> tg.Tensor:
+        loss = F.cross_entropy(model(x), y)  # forward
+        optimizer.zero_grad()
+        loss.backward()  # the chain rule, back through everything
+        optimizer.step()  # w <- w - lr v
+        return loss.detach()
+
+    if args.capture:
+        step = tg.capture(step)
     losses: list[float] = []
     accuracies: list[float] = []
     start = time.perf_counter()
@@ -89,12 +98,8 @@ def main(argv: list[str] | None = None) -> float:
         model.train()
         epoch_losses = []
         for x, y in progress(train, f"epoch {epoch + 1}/{args.epochs}"):
-            loss = F.cross_entropy(model(x), y)  # forward
-            optimizer.zero_grad()
-            loss.backward()  # the chain rule, back through everything
-            optimizer.step()  # w <- w - lr v
+            epoch_losses.append(step(x, y))  # stays on the device: nothing waits for it here
             schedule.step()  # the next step's lr
-            epoch_losses.append(loss.detach())  # stays on the device: nothing waits for it here
         losses += tg.stack(epoch_losses).tolist()  # read once an epoch
         if not np.isfinite(losses[-1]):
             sys.exit(f"the loss is {losses[-1]}: the steps were too long, lower --lr or --momentum")
@@ -159,6 +164,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: all cores")
     parser.add_argument("--seed", type=int, default=0, help="of weights and shuffles (default 0)")
     parser.add_argument("--device", default="auto", help="auto (cuda if there is one), cpu, cuda or cuda:N")
+    parser.add_argument("--capture", action="store_true", help="on CUDA: record a step, replay it as one CUDA graph")
     parser.add_argument("--data", metavar="DIR", help="IDX files to use in place of the embedded MNIST")
     parser.add_argument("--save", metavar="FILE", help="write the trained weights (.npz)")
     parser.add_argument(

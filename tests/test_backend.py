@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -432,6 +433,40 @@ def test_a_real_gpu_trains_the_same() -> None:
     theirs, their_losses, _ = mlp("cuda")
     for a, b in zip([*params, *losses], [*theirs, *their_losses], strict=True):
         np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_precision_of_products_is_a_switch(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    products = SimpleNamespace(COMPUTE_TYPE_TF32="tf32", COMPUTE_TYPE_FP32="float32")
+    products.set_compute_type = lambda dtype, kind: asked.append((dtype, kind))
+    monkeypatch.setitem(sys.modules, "cupy._core", SimpleNamespace(_routines_linalg=products))
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(_core=sys.modules["cupy._core"]))
+    tg.set_float32_matmul_precision("high")
+    tg.set_float32_matmul_precision("highest")
+    assert asked == [(np.float32, "tf32"), (np.float32, "float32")]
+    with pytest.raises(ValueError, match="'highest' \\(float32\\) or 'high' \\(TF32\\), not 'medium'"):
+        tg.set_float32_matmul_precision("medium")
+
+
+def test_cupy_has_what_the_switch_calls() -> None:
+    products = pytest.importorskip("cupy._core._routines_linalg")
+    assert callable(products.set_compute_type) and products.COMPUTE_TYPE_TF32 != products.COMPUTE_TYPE_FP32
+
+
+@pytest.mark.cuda
+def test_tf32_rounds_to_ten_bits() -> None:
+    """TF32 has no number 1 + 2^-12; its products of it with 1 may be off by that much, float32's may not."""
+    x = tg.Tensor(np.full((64, 64), 1 + 2.0**-12, np.float32), device="cuda")
+    eye = tg.Tensor(np.eye(64, dtype=np.float32), device="cuda")
+    exact = (x @ eye).numpy()
+    try:
+        tg.set_float32_matmul_precision("high")
+        rounded = (x @ eye).numpy()
+    finally:
+        tg.set_float32_matmul_precision("highest")
+    assert (exact == np.float32(1 + 2.0**-12)).all() and ((x @ eye).numpy() == exact).all()
+    np.testing.assert_allclose(rounded, exact, rtol=2.0**-10)
 
 
 # -- erf, which NumPy lacks -----------------------------------------------------------------------

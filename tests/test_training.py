@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import standin_kernels
 
 import tinygrad_m as tg
 from tinygrad_m import nn, optim
@@ -150,6 +151,26 @@ def test_every_optimizer_and_both_models_run(example: Any, little: Path, capsys:
     model.load(weights)
     x, y = load_mnist("test", directory=str(little))
     assert example.accuracy(model, DataLoader(x, y, batch_size=100)) == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize("flags", [[], ["--model", "cnn", "--epochs", "1"]])
+def test_the_example_on_cuda_and_captured(
+    flags: list[str], example: Any, little: Path, cuda: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if standin_kernels.COMPILER is None:
+        pytest.skip("g++ runs the kernels without a GPU")
+
+    def run(*more: str) -> list[float]:
+        example.main(["--data", str(little), "--epochs", "2", "--plot", "", *flags, *more])
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+        return [float(word.rstrip(",")) for line in lines for word in line.split()[4:8:3]]  # loss, accuracy
+
+    on_cpu = run("--device", "cpu")
+    assert len(on_cpu) >= 2
+    np.testing.assert_allclose(run("--device", "cuda"), on_cpu, rtol=0.02)
+    waits = cuda.syncs
+    np.testing.assert_allclose(run("--device", "cuda:1", "--capture"), on_cpu, rtol=0.02)
+    assert 0 < waits < 12 and cuda.syncs - waits == waits  # for an epoch's losses and accuracy, not for a step
 
 
 def test_the_figure(example: Any, little: Path) -> None:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from . import creation, ops
 from .autograd import GraphError, enable_grad, grad, is_grad_enabled, no_grad
-from .backend import CaptureError, DeviceError, device_count, get_default_device, manual_seed, set_default_device
+from .backend import (
+    CaptureError,
+    DeviceError,
+    device_count,
+    get_default_device,
+    manual_seed,
+    set_default_device,
+    set_float32_matmul_precision,
+)
 from .capture import capture
 from .creation import *  # noqa: F403
 from .gradcheck import GradcheckError, gradcheck
@@ -32,7 +40,8 @@ __version__ = "0.1.0"
 __all__ = [
     "CaptureError", "DeviceError", "GradcheckError", "GraphError", "Tensor", "capture", "data", "device_count",
     "enable_grad", "from_dlpack", "get_default_device", "get_num_threads", "grad", "gradcheck", "is_grad_enabled",
-    "manual_seed", "nn", "no_grad", "ops", "optim", "set_default_device", "set_num_threads",
+    "manual_seed", "nn", "no_grad", "ops", "optim", "set_default_device", "set_float32_matmul_precision",
+    "set_num_threads",
 ]  # fmt: skip
 __all__ += creation.__all__
 __all__ += ops.elementwise.__all__
