@@ -314,8 +314,9 @@ def _seed(output: Tensor, gradient: Operand, create_graph: bool) -> tuple[Vertex
                 f"backward from a tensor of shape {output.shape} needs a gradient of that shape: reduce it first, "
                 "as in loss.mean().backward(), or pass gradient="
             )
-        with backend.on(output.data):
-            one = backend.of(output.data).xp.ones(output.shape, output.dtype)
+        data = output.data
+        with backend.on(data):
+            one = (np if type(data) is np.ndarray else backend.of(data).xp).ones(data.shape, data.dtype)
         return vertex, wrap(one) if create_graph else one
     if not isinstance(gradient, TensorType):
         gradient = TensorType(gradient, dtype=output.dtype, device=output.device)

@@ -271,13 +271,14 @@ def _classes(name: str, input: Any, target: Any, ignore_index: int | None,
     y (n,) int64 labels, or for cross_entropy probabilities (n, C); shape is that of the n samples before."""
     check_reduction(name, reduction)
     x = input if isinstance(input, Tensor) else Tensor(input)
-    if x.ndim == 0 or x.dtype.kind != "f":
-        raise ValueError(f"{name}: input must be floats (N, C), (C,) or (N, C, ...), not {x.dtype} of shape {x.shape}")
+    whole = x.shape
+    if not whole or x.dtype.kind != "f":
+        raise ValueError(f"{name}: input must be floats (N, C), (C,) or (N, C, ...), not {x.dtype} of shape {whole}")
     if not isinstance(target, Tensor):  # on the host, to be checked
         target = Tensor(target, device=None if hasattr(target, "__cuda_array_interface__") else "cpu")
-    axis, soft, kind = min(x.ndim - 1, 1), name == "cross_entropy", target.dtype.kind
-    classes, shape = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
-    if soft and kind == "f" and target.shape == x.shape:
+    axis, soft, kind = min(len(whole) - 1, 1), name == "cross_entropy", target.dtype.kind
+    classes, shape = whole[axis], whole[:axis] + whole[axis + 1 :]
+    if soft and kind == "f" and target.shape == whole:
         if ignore_index is not None and ignore_index >= 0:
             raise ValueError(f"{name}: ignore_index={ignore_index} goes with integer labels, not with probabilities")
         return _rows(x, axis), _rows(target.astype(x.dtype).to(x.device), axis), shape, False

@@ -94,15 +94,15 @@ def softmax_cross_entropy(xp: XP, logits: Operand, labels: Operand) -> Array:
 
 def _losses(xp: XP, logits: Array, labels: Array, slope: list[Array] | None = None) -> Array:
     """softmax_cross_entropy() of labels that are classes; into `slope` goes what its gradient is, softmax - one_hot."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    at = xp.arange(len(labels)), labels
-    picked = shifted[at]
+    shifted = xp.ascontiguousarray(logits - logits.max(axis=1, keepdims=True))
+    flat, at = shifted.reshape(-1), xp.arange(0, shifted.size, logits.shape[1]) + labels.astype("int64", copy=False)
+    picked = flat[at]
     e = xp.exp(shifted, out=shifted)
     total = e.sum(axis=1, keepdims=True)
     losses: Array = xp.log(total)[:, 0] - picked
     if slope is not None:
         e /= total
-        e[at] -= 1
+        flat[at] -= 1
         slope.append(e)
     return losses
 
@@ -123,7 +123,7 @@ def _mean_cross_entropy(xp: XP, logits: Operand, labels: Operand, kept: Any = No
     """softmax_cross_entropy(logits, labels).mean(): what a training step computes. `kept`: an empty list, to keep there
     what backward needs. On the CPU all labels must be classes; on CUDA a label that is none gives nan, and those that
     are `ignore`, an int, count for nothing."""
-    if not fits(logits):
+    if xp is np or not fits(logits):
         slope: list[Array] = []
         losses = _losses(xp, logits, labels, None if kept is None else slope)
         if kept is not None:
