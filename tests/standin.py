@@ -434,6 +434,8 @@ def _call(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs
         _wait()
     if _capturing() is not None and short in CUBLAS:
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+    if _capturing() is not None and short in ("concatenate", "stack", "vstack", "hstack") and len(seen) > 8:
+        raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: a table of pointers is copied from the host")
     if short in VIEWS:
         view = function(*host, **options)
         if any(_root(view) is _root(array._host) for array in seen):

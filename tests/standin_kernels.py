@@ -32,9 +32,10 @@ static thread_local Dim threadIdx, blockIdx;
 static Dim blockDim, gridDim;
 static std::barrier<> *block;
 #define __global__
-#define __device__ static
+#define __device__
 #define __shared__ static
 static void __syncthreads() { block->arrive_and_wait(); }
+typedef _Float16 Half;
 """
 AFTER = r"""
 extern "C" void sizes_NAME(long long *out) {
@@ -76,7 +77,7 @@ def translated(source: str) -> str:
         args = ", ".join(f"*({type_} *)args[{k}]" for k, type_ in enumerate(types))
         sizes = ", ".join(f"sizeof({type_})" for type_ in types)
         body = source.partition(f"void {name}(")[2].partition('extern "C"')[0]
-        together = str(bool(re.search(r"__syncthreads|\b(sum|largest|together)\(", body))).lower()
+        together = str(bool(re.search(r"__syncthreads|\b(sum|largest|together|adam_step)\(", body))).lower()
         text = AFTER.replace("ARGS", args).replace("SIZES", sizes).replace("COUNT", str(len(types)))
         parts.append(text.replace("TOGETHER", together).replace("NAME", name))
     return "\n".join(parts)
@@ -101,6 +102,7 @@ def library(source: str, options: tuple[str, ...]) -> ctypes.CDLL:
                 "-O1",
                 "-ffp-contract=off",
                 "-shared",
+                "-Wl,-Bsymbolic",
                 "-fPIC",
                 "-pthread",
             ]
@@ -130,7 +132,12 @@ class RawModule:
         def kernel(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
             if not all(isinstance(part, tuple) for part in (grid, block, args)) or len(args) != len(types):
                 raise TypeError(f"{name} takes tuples (grid), (block), ({', '.join(types)}), got {len(args)} arguments")
-            if not all(n > 0 for n in (*grid, *block)) or block[0] > 1024 or len(block) > 1:
+            if (
+                not all(n > 0 for n in (*grid, *block))
+                or block[0] > 1024
+                or len(block) > 1
+                or max(grid[1:], default=0) > 65535
+            ):
                 raise ValueError(f"invalid configuration argument: {grid}, {block}")
             held = [_bytes(arg, type_, size) for arg, type_, size in zip(args, types, sizes, strict=True)]
             pointers = (ctypes.c_void_p * len(held))(*[ctypes.cast(h, ctypes.c_void_p).value for h in held])
@@ -149,13 +156,21 @@ def _bytes(arg: Any, type_: str, size: int) -> Any:
         if not pointer:
             raise TypeError(f"an array for a parameter of type {type_}")
         _check_device([arg])
-        wanted = {"long long": "q", "unsigned int": "I", "T": "fd", "double": "d"}[
-            type_.rstrip(" *").removeprefix("const ")
-        ]
+        wanted = {
+            "long long": "q",
+            "unsigned int": "I",
+            "unsigned char": "B",
+            "T": "fd",
+            "S": "efd",
+            "float": "f",
+            "double": "d",
+        }[type_.rstrip(" *").removeprefix("const ")]
         if arg.dtype.char.replace("l", "q") not in wanted:
             raise TypeError(f"an array of {arg.dtype} for a parameter of type {type_}")
         text = np.uint64(arg._host.ctypes.data).tobytes()
     elif isinstance(arg, np.ndarray):  # a struct by value
+        if arg.size != 1:
+            raise TypeError("Only numpy.ndarrays of size one can be passed by value to kernels, not " + str(arg.shape))
         text = arg.tobytes()
     elif isinstance(arg, np.generic):
         if pointer and arg != 0:

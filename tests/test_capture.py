@@ -143,6 +143,91 @@ def test_a_captured_step_in_a_captured_step(there: str) -> None:
     assert [outer(x * float(k)).tolist() for k in range(6)] == [[2.0 * k + 1] * 3 for k in range(6)]
 
 
+def test_gradients_may_be_forgotten_and_used_outside_of_the_step(there: str) -> None:
+    def run(captured: bool) -> list[Any]:
+        tg.manual_seed(1)
+        model = MODELS["mlp"]().to(there, "float64")
+        optimizer = optim.Adam(model.parameters(), lr=0.05)
+        rng = np.random.default_rng(2)
+
+        def backward(x: tg.Tensor, y: tg.Tensor) -> tg.Tensor:
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            return loss
+
+        step, losses = tg.capture(backward, warmup=1) if captured else backward, []
+        for _ in range(6):
+            optimizer.zero_grad()
+            x, y = rng.normal(size=(5, 1, 6, 6)), rng.integers(0, 3, 5)
+            losses.append(step(tg.Tensor(x, device=there), tg.Tensor(y, device=there)))
+            optim.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+        return [t.numpy() for t in (*losses, *model.parameters())]
+
+    for a, b in zip(run(True), run(False), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_clipping_many_gradients_in_the_step(there: str) -> None:
+    def run(captured: bool) -> list[Any]:
+        weights = [tg.full(2, 0.1 * k, dtype="float64", device=there).requires_grad_() for k in range(12)]
+        optimizer = optim.SGD(weights, lr=0.1, momentum=0.9)
+
+        def step(x: tg.Tensor) -> tg.Tensor:
+            optimizer.zero_grad()
+            loss = (tg.concat(weights) * x).sum() ** 2
+            loss.backward()
+            norm = optim.clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+            return norm
+
+        f = tg.capture(step, warmup=1) if captured else step
+        norms = [f(tg.full(24, float(k + 1), dtype="float64", device=there)) for k in range(5)]
+        return [t.numpy() for t in (*norms, *weights)]
+
+    for a, b in zip(run(True), run(False), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_usual_steps_between_replays_with_fewer_gradients(there: str) -> None:
+    def run(captured: bool) -> list[Any]:
+        weights = [tg.full(3, 1.0 + k, dtype="float64", device=there).requires_grad_() for k in range(3)]
+        optimizer = optim.Adam(weights, lr=0.1)
+
+        def step(x: tg.Tensor, use: int = 3) -> None:
+            optimizer.zero_grad()
+            sum((w * w * x).sum() for w in weights[:use]).backward()
+            optimizer.step()
+
+        f = tg.capture(step, warmup=2) if captured else step
+        for k in range(8):
+            x = tg.full(3, float(k + 1), dtype="float64", device=there)
+            f(x)
+            if k % 3 == 2:
+                step(x, use=1)
+        return [w.numpy() for w in weights] + [s["step"] for s in optimizer.state.values()]
+
+    for a, b in zip(run(True), run(False), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_each_device_has_a_graph_of_its_own(cuda: Any) -> None:
+    double = tg.capture(lambda x: x * 2.0, warmup=1)
+    for k in range(4):
+        for home in ("cuda:0", "cuda:1"):
+            got = double(tg.full(3, float(k), device=home))
+            assert got.device == home and got.tolist() == [2.0 * k] * 3
+
+
+def test_what_the_step_finds_outside_stays_alive(cuda: Any) -> None:
+    found = [tg.full(3, 5.0, device="cuda")]
+    step = tg.capture(lambda x: x + found[0] * 2.0, warmup=1)
+    results = [step(tg.ones(3, device="cuda")).tolist() for _ in range(3)]
+    found.clear()
+    gc.collect()
+    assert step(tg.ones(3, device="cuda")).tolist() == results[0] == [11.0] * 3
+
+
 # -- what can't be captured -------------------------------------------------------------------------
 
 
@@ -153,7 +238,7 @@ def twice(step: Any, *tensors: tg.Tensor) -> None:
 
 def test_what_would_wait_or_be_frozen_is_refused(there: str) -> None:
     x = tg.ones(3, device=there)
-    half, host = tg.ones(2, 2, dtype="float16", device=there), np.ones(3)
+    whole, host = tg.ones(2, 2, dtype="int64", device=there), np.ones(3)
     weight = tg.ones(3, device=there, requires_grad=True)
     lion, late = optim.Lion([weight]), optim.SGD([weight], lr=0.1, momentum=0.9)
 
@@ -174,7 +259,7 @@ def test_what_would_wait_or_be_frozen_is_refused(there: str) -> None:
         (lambda x: x * 2 if x.sum() > 0 else x, "wait for the GPU"),
         (lambda x: x[x > 0], "wait for the GPU"),
         (lambda x: x + tg.Tensor(host, device=x.device), "move data to the GPU"),
-        (lambda x: x * (half @ half).sum(), "float16"),
+        (lambda x: x * (whole @ whole).sum(), "int64"),
         (lambda x: update(lion), "Lion.*settings would be frozen"),
         (new_state, "first step makes the state"),
     ]
@@ -199,6 +284,60 @@ def test_arguments_and_results_are_checked(cuda: Any) -> None:
         twice(tg.capture(lambda x: "done", warmup=1), x)
 
 
+def recorded(make: Callable[..., optim.Optimizer], **more: Any) -> tuple[Any, nn.Module, optim.Optimizer]:
+    """A captured step that has been replayed, its model and its optimizer."""
+    model = MODELS["mlp"]().to("cuda")
+    optimizer = make(model.parameters(), **more)
+
+    @tg.capture
+    def step(x: tg.Tensor) -> tg.Tensor:
+        optimizer.zero_grad()
+        loss = (model(x) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for _ in range(5):
+        step(tg.ones(2, 1, 6, 6, device="cuda"))
+    return step, model, optimizer
+
+
+def test_a_replay_on_other_memory_is_refused(cuda: Any) -> None:
+    x = tg.ones(2, 1, 6, 6, device="cuda")
+    step, model, _ = recorded(optim.SGD, momentum=0.9)
+    model.to("cpu").to("cuda")
+    with pytest.raises(tg.CaptureError, match="now has other memory.*capture the step again"):
+        step(x)
+    step, model, optimizer = recorded(optim.Adam)
+    optimizer.load_state_dict(optimizer.state_dict())
+    with pytest.raises(tg.CaptureError, match="Adam.*another state.*capture the step again"):
+        step(x)
+    step, _, optimizer = recorded(optim.SGD)
+    optimizer.param_groups[0]["momentum"] = 0.9
+    with pytest.raises(tg.CaptureError, match="momentum_buffer.*capture the step again"):
+        step(x)
+
+
+def test_gradients_from_before_and_two_updates_are_refused(cuda: Any) -> None:
+    weight = tg.ones(3, device="cuda", requires_grad=True)
+    optimizer = optim.SGD([weight], lr=0.1)
+
+    def accumulate(x: tg.Tensor) -> None:
+        (weight * x).sum().backward()
+
+    with pytest.raises(tg.CaptureError, match="has a gradient from before the captured step.*zero_grad"):
+        twice(tg.capture(accumulate, warmup=1), tg.ones(3, device="cuda"))
+
+    def two(x: tg.Tensor) -> None:
+        for _ in range(2):
+            optimizer.zero_grad()
+            accumulate(x)
+            optimizer.step()
+
+    with pytest.raises(tg.CaptureError, match="twice in one captured step"):
+        twice(tg.capture(two, warmup=1), tg.ones(3, device="cuda"))
+
+
 def test_a_schedules_mistake_is_noticed_before_a_replay(cuda: Any) -> None:
     weight = tg.ones(3, device="cuda", requires_grad=True)
     optimizer = optim.SGD([weight], lr=0.1)
@@ -212,5 +351,7 @@ def test_a_schedules_mistake_is_noticed_before_a_replay(cuda: Any) -> None:
         step(tg.ones(3, device="cuda"))
     np.testing.assert_allclose(weight.numpy(), 0.5, rtol=1e-6)
     optimizer.param_groups[0]["lr"] = -1.0
+    count = optimizer.state[0]["step"]
     with pytest.raises(ValueError, match="lr must be in"):
         step(tg.ones(3, device="cuda"))
+    assert optimizer.state[0]["step"] == count

@@ -249,6 +249,20 @@ def test_cross_entropy_of_large_and_of_lost_numbers(there: str) -> None:
         np.testing.assert_allclose(logits.grad.numpy(), on_cpu.grad.numpy(), rtol=1e-6, atol=1e-7)
 
 
+def test_arrays_with_gaps_are_read_right(there: str) -> None:
+    rng = np.random.default_rng(3)
+    x, both, pairs = rng.normal(size=(6, 4)), rng.integers(0, 4, (6, 2)), rng.normal(size=(4, 2))
+    for home in ("cpu", there):
+        labels, rows = tg.Tensor(both, device=home)[:, 1], tg.Tensor(np.repeat(x, 2, axis=0), device=home)[::2]
+        weight, bias = (tg.Tensor(pairs, device=home)[:, k] for k in range(2))
+        out = F.batch_norm(rows, None, None, weight, bias, training=True)
+        found = [F.cross_entropy(rows, labels).item(), out.numpy()]
+        if home == "cpu":
+            expected = found
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-10)
+
+
 # -- batch norm -------------------------------------------------------------------------------------
 
 
@@ -297,6 +311,83 @@ def test_batch_norm_is_one_launch_each_way(cuda: Any) -> None:
     assert launched(lambda: out[0].sum().backward()) == 1
     weight_only = layer(x.detach())
     assert launched(lambda: weight_only.sum().backward()) == 1
+    assert cuda.syncs == 0
+
+
+# -- images -----------------------------------------------------------------------------------------
+
+SLIDING = [
+    {"kernel": (2, 2), "stride": (2, 2)}, {"kernel": (3, 2), "stride": (1, 2), "padding": (1, 1)},
+    {"kernel": (3, 3), "stride": (2, 1), "padding": (1, 0), "dilation": (2, 1)}, {"kernel": (1, 1), "stride": (3, 2)},
+    {"kernel": (5, 4), "stride": (1, 1), "padding": (2, 2), "dilation": (1, 2)}, {"kernel": (7, 3), "stride": (3, 3)},
+]  # fmt: skip
+
+
+def through(f: Callable[..., Any], arrays: list[np.ndarray], home: str, images_last: bool = False) -> list[Any]:
+    """f's output, all gradients of it, and second derivatives."""
+    if images_last:
+        arrays = [np.ascontiguousarray(arrays[0].transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2), *arrays[1:]]
+    tensors = [tg.Tensor(a, device=home, requires_grad=True) for a in arrays]
+    out = f(*tensors)
+    weight = tg.Tensor(np.random.default_rng(9).normal(size=out.shape).astype(out.dtype), device=home)
+    first = tg.grad((out * out * weight).sum(), tensors, create_graph=True)
+    second = tg.grad(sum((g * g).sum() for g in first), tensors)
+    (f(*tensors) * weight).sum().backward()
+    return [t.numpy() for t in (out, *first, *second, *[t.grad for t in tensors])]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("settings", SLIDING)
+def test_convolution_is_the_plain_one(settings: Any, groups: int, dtype: str, there: str, plainly: Any) -> None:
+    rng = np.random.default_rng(7)
+    sizes = (3, 4, 9, 8), (6, 4 // groups, *settings["kernel"]), (6,)
+    arrays = [rng.normal(size=size).astype(dtype) for size in sizes]
+    others = {key: value for key, value in settings.items() if key != "kernel"}
+
+    def run(home: str) -> list[Any]:
+        return through(
+            lambda x, w, b: tg.conv2d(x, w, b, groups=groups, **others), arrays, home, settings is SLIDING[1]
+        )
+
+    got, tolerance = run(there), 1e-9 if dtype == "float64" else 2e-3
+    for expected in (plainly(lambda: run(there)), run("cpu")):
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, float(abs(b).max())))
+
+
+@pytest.mark.parametrize("kind", ["different", "ties", "nan"])
+@pytest.mark.parametrize("settings", SLIDING)
+def test_max_pool_is_the_plain_one(settings: Any, kind: str, there: str, plainly: Any) -> None:
+    rng = np.random.default_rng(8)
+    x = rng.permutation(3 * 2 * 9 * 8).reshape(3, 2, 9, 8) / 10.0
+    if kind == "ties":
+        x = np.round(x / 10) - 1
+    if kind == "nan":
+        x[rng.random(x.shape) < 0.1] = np.nan
+    settings = {
+        **settings,
+        "padding": tuple(min(p, k // 2) for p, k in zip(settings.get("padding", (0, 0)), settings["kernel"])),
+    }
+
+    def run(home: str) -> list[Any]:
+        return through(lambda x: tg.max_pool2d(x, **settings), [x], home, images_last=kind == "ties")
+
+    got = run(there)
+    for expected in (plainly(lambda: run(there)), run("cpu")):
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@needs_compiler
+def test_images_take_few_launches(cuda: Any) -> None:
+    x = tg.randn(2, 3, 8, 8, device="cuda:1", requires_grad=True)
+    w = tg.randn(4, 3, 5, 5, device="cuda:1", requires_grad=True)
+    out: list[tg.Tensor] = []
+    assert launched(lambda: out.append(tg.conv2d(x, w))) == 1
+    assert launched(lambda: out[0].sum().backward()) == 2  # the gradient of the image, and of the weight
+    assert launched(lambda: out.append(tg.max_pool2d(x))) == 1
+    assert launched(lambda: out[1].sum().backward()) == 1
     assert cuda.syncs == 0
 
 

@@ -285,6 +285,13 @@ def _accumulate(leaf: Tensor, g: Any) -> None:
     """leaf.grad += g, as a new array: a reference to the old gradient keeps its values."""
     with _adding:
         old = leaf._grad
+        if backend.capturing.hooks is not None:
+            if old is not None and id(leaf) not in backend.capturing.leaves:
+                raise backend.CaptureError(
+                    f"a tensor of shape {leaf.shape} has a gradient from before the captured step, which each replay "
+                    "would add to: call zero_grad() in the step, or before each call of it"
+                )
+            backend.capturing.leaves[id(leaf)] = leaf
         if isinstance(g, TensorType):
             leaf._grad = g.clone() if old is None else old + g
         elif old is None:

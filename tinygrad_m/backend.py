@@ -25,9 +25,26 @@ class CaptureError(RuntimeError):
 
 
 class _Capturing(threading.local):
-    """While capture.py records a step: what must be done on the host before each replay. None: nothing is recorded."""
+    """What capture.py needs to know while it records a step (hooks is None: it does not)."""
 
-    hooks: list[Callable[[], None]] | None = None
+    hooks: list[Callable[[], None]] | None = None  # what must be done on the host before each replay
+    rehearsal = False  # the last call before: the kernels are compiled that the recording will use
+
+    def begin(self) -> list[Callable[[], None]]:
+        """Begin to record; what there is to know of the last time is forgotten."""
+        self.hooks = []
+        self.made: set[int] = set()  # ids of arrays that the step has computed
+        self.outside: dict[int, tuple[Any, Array]] = {}  # Tensors that it has found, by id, and their memory
+        self.leaves: dict[int, Any] = {}  # Tensors that it has given a gradient, by id
+        self.stepped: set[Any] = set()  # parameters that it has updated
+        return self.hooks
+
+    def met(self, tensors: Any, out: Array) -> None:
+        """An operation has computed `out` of these Tensors."""
+        for t in tensors:
+            if id(t._data) not in self.made:
+                self.outside[id(t)] = t, t._data
+        self.made.add(id(out))
 
 
 capturing = _Capturing()
@@ -140,7 +157,7 @@ def set_float32_matmul_precision(precision: str) -> None:
     and sums are in float32. The CPU, float64, and steps that are captured without cuBLAS stay as they are."""
     if precision not in ("highest", "high"):
         raise ValueError(f"precision must be 'highest' (float32) or 'high' (TF32), not {precision!r}")
-    cuda()  # its error, if CuPy is missing
+    parse("cuda")  # its error, if CuPy or the GPU is missing
     from cupy._core import _routines_linalg as products  # CuPy's own switch, $CUPY_TF32, is read but once
 
     kind = products.COMPUTE_TYPE_TF32 if precision == "high" else products.COMPUTE_TYPE_FP32

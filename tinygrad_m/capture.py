@@ -12,13 +12,16 @@ from .tensor import Tensor, wrap
 
 
 class _Recording(NamedTuple):
-    """A graph; the arrays that it reads and the result that it writes; what the host does before each replay; and the
-    memory pool, which must live as long: its memory is the graph's alone."""
+    """A graph; the arrays that it reads and the result that it writes; what the host does before each replay; Tensors
+    from outside whose memory is in the graph, each with that; what .grad is afterwards; and the memory pool, which must
+    live as long as the graph: its memory is the graph's alone."""
 
     graph: Any
     inputs: list[Array]
     result: Any
     hooks: list[Callable[[], None]]
+    outside: list[tuple[Tensor, Array]]
+    grads: list[tuple[Tensor, Tensor | None]]
     pool: Any
 
 
@@ -46,8 +49,9 @@ class capture:
     scheduler.step() outside), and dropout's seeds. So choose no branch by a value, append to no list and print nothing
     in the step. Optimizers: SGD, RMSprop, Adam, AdamW, on float32 or float64.
 
-    Raises CaptureError if the step waits for the GPU (.item(), print(loss)), moves data there, or steps an optimizer
-    whose settings would be frozen."""
+    Raises CaptureError if the step waits for the GPU (.item(), print(loss)), moves data there, adds to gradients from
+    before it, or steps an optimizer whose settings would be frozen; and when a replay would work on memory that is no
+    longer a parameter's or an optimizer's, after model.to() or optimizer.load_state_dict(): capture the step again."""
 
     def __init__(self, step: Callable[..., Any], warmup: int = 3) -> None:
         if not callable(step):
@@ -68,29 +72,43 @@ class capture:
             raise CaptureError(
                 f"{self.__name__}: all arguments must be Tensors on one GPU, got {', '.join(sorted(homes))}"
             )
-        signature = tuple((t.shape, t.dtype, t.requires_grad) for t in tensors)
+        signature = tuple((t.shape, t.dtype, t.requires_grad, t.device) for t in tensors)
         calls = self._calls.get(signature, 0)
         if calls < self.warmup:
             self._calls[signature] = calls + 1
-            return self.step(*tensors)
+            backend.capturing.rehearsal = calls + 1 == self.warmup
+            try:
+                return self.step(*tensors)
+            finally:
+                backend.capturing.rehearsal = False
         with backend.on(tensors[0].data):
             if signature not in self._recordings:
                 self._recordings[signature] = self._record(tensors)
-            graph, inputs, result, hooks, _ = self._recordings[signature]
-            for held, t in zip(inputs, tensors, strict=True):
-                held[...] = t.data
-            for hook in hooks:
-                hook()
-            graph.launch()
-            return _copied(result)
+            return self._replay(self._recordings[signature], tensors)
+
+    def _replay(self, recording: _Recording, tensors: tuple[Tensor, ...]) -> Any:
+        for t, array in recording.outside:
+            if t.data is not array:
+                raise CaptureError(
+                    f"{self.__name__} was recorded with a tensor of shape {array.shape} that now has other memory, on "
+                    f"{t.device}: capture the step again, after model.to() and the like"
+                )
+        for held, t in zip(recording.inputs, tensors, strict=True):
+            held[...] = t.data
+        for hook in recording.hooks:
+            hook()
+        recording.graph.launch()
+        for leaf, grad in recording.grads:
+            leaf._grad = grad
+        return _copied(recording.result)
 
     def _record(self, tensors: tuple[Tensor, ...]) -> _Recording:
         xp = backend.of(tensors[0].data).xp
         inputs = [t.data.copy() for t in tensors]
-        stream, pool, hooks = xp.cuda.Stream(non_blocking=True), xp.cuda.MemoryPool(), list[Callable[[], None]]()
+        stream, pool, state = xp.cuda.Stream(non_blocking=True), xp.cuda.MemoryPool(), backend.capturing
         with xp.cuda.using_allocator(pool.malloc), stream:
             stream.begin_capture()
-            backend.capturing.hooks = hooks
+            hooks = state.begin()
             try:
                 result = self.step(*[_like(t, a) for t, a in zip(tensors, inputs, strict=True)])
             except CaptureError:
@@ -101,9 +119,10 @@ class capture:
                     ".item(), print(), or a branch on a value, or use what CuPy can't capture: find it in the traceback"
                 ) from error
             finally:
-                backend.capturing.hooks = None
+                state.hooks = None
                 graph = _end(stream)
-        return _Recording(graph, inputs, result, hooks, pool)
+        grads = [(leaf, leaf._grad) for leaf in state.leaves.values()]
+        return _Recording(graph, inputs, result, hooks, list(state.outside.values()), grads, pool)
 
 
 def _end(stream: Any) -> Any:

@@ -1,8 +1,26 @@
 // CUDA kernels of our own. Each does in one launch what the plain rule named beside it does in several, and the tests
-// hold the two equal. kernels.py launches them, and defines when it compiles them: REAL (float or double) and MANY.
+// hold the two equal. kernels.py launches them, and defines when it compiles them: REAL (float or double), STORED and
+// MANY.
 // What a schedule changes is an argument, so that nothing is compiled again.
 
 typedef REAL T;
+
+#ifdef __CUDACC__  // float16, for matrices: one instruction each way, and no header that NVRTC would have to find
+struct Half {
+    unsigned short bits;
+    Half() = default;
+    __device__ Half(float x) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x)); }
+    __device__ operator float() const {
+        float x;
+        asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+        return x;
+    }
+};
+#endif
+#ifndef STORED
+#define STORED T
+#endif
+typedef STORED S;  // in memory; T is what is computed with
 
 #define EACH(i, n) long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < (n); \
                    i += (long long)gridDim.x * blockDim.x
@@ -14,11 +32,41 @@ struct Many {             // by value, and so at most 4 kB: kernels.py fills it
     T *w[MANY];           // a parameter,
     const T *g[MANY];     // its gradient,
     T *a[MANY], *b[MANY], *c[MANY];  // its state, in the order in which optim/ names it; null if there is none
+    double *late[MANY];   // how many of its steps were left out; null: none
 };
+
+// amp.py: w is a gradient here; numbers: the scale, and how many steps it has been good. found: 1 if one is inf or nan.
+extern "C" __global__ void unscale(Many t, const float *numbers, float *found) {
+    const int k = blockIdx.y;
+    const T scale = numbers[0];
+    bool bad = false;
+    for (EACH(i, t.size[k])) {
+        const T g = t.w[k][i] /= scale;
+        bad |= g - g != 0;
+    }
+    if (bad) *found = 1;  // all who write write this
+}
+
+extern "C" __global__ void rescale(float *numbers, const float *found, double growth, double backoff, double interval) {
+    const float larger = numbers[0] * (float)growth, good = *found ? 0 : numbers[1] + 1;
+    const bool grows = good >= interval;
+    if (*found) numbers[0] *= (float)backoff;
+    else if (grows && larger - larger == 0) numbers[0] = larger;
+    numbers[1] = grows ? 0 : good;
+}
+
+// Whether a step is left out, since amp.py has found inf or nan; then it is counted. Who counts reads nothing else, and
+// who reads the count does not get here.
+__device__ bool left_out(const Many &t, const float *skip) {
+    if (!skip || !*skip) return false;
+    if (blockIdx.x == 0 && threadIdx.x == 0) *t.late[blockIdx.y] += 1;
+    return true;
+}
 
 // numbers: maximize, the settings in the order of the optimizer's defaults, then each parameter's step. They are in the
 // device's memory, so that they can change where launches are replayed.
-extern "C" __global__ void sgd(Many t, const double *numbers) {
+extern "C" __global__ void sgd(Many t, const double *numbers, const float *skip) {
+    if (left_out(t, skip)) return;
     const int k = blockIdx.y;
     const bool maximize = numbers[0], nesterov = numbers[5];
     const T lr = numbers[1], momentum = numbers[2], rest = 1 - numbers[3], weight_decay = numbers[4];
@@ -34,7 +82,8 @@ extern "C" __global__ void sgd(Many t, const double *numbers) {
     }
 }
 
-extern "C" __global__ void rmsprop(Many t, const double *numbers) {
+extern "C" __global__ void rmsprop(Many t, const double *numbers, const float *skip) {
+    if (left_out(t, skip)) return;
     const int k = blockIdx.y;
     const bool maximize = numbers[0], centered = numbers[6];
     const T lr = numbers[1], alpha = numbers[2], rest = 1 - numbers[2], eps = numbers[3], weight_decay = numbers[4];
@@ -57,11 +106,18 @@ extern "C" __global__ void rmsprop(Many t, const double *numbers) {
 }
 
 // decoupled: AdamW's weight decay, apart from the gradient
-__device__ void adam_step(const Many &t, const double *numbers, bool decoupled) {
+__device__ void adam_step(const Many &t, const double *numbers, const float *skip, bool decoupled) {
+    if (left_out(t, skip)) return;
     const int k = blockIdx.y;
+    if (blockIdx.x * (long long)blockDim.x >= t.size[k]) return;  // nothing for all of this block
+    __shared__ T rate, correction;                        // float64 is slow on many GPUs: once for all threads
+    if (threadIdx.x == 0) {
+        const double step = numbers[7 + k] - (t.late[k] ? *t.late[k] : 0);
+        rate = numbers[1] / (1 - pow(numbers[2], step));
+        correction = 1 - pow(numbers[3], step);
+    }
+    __syncthreads();
     const bool maximize = numbers[0], amsgrad = numbers[6];
-    const double step = numbers[7 + k];
-    const T rate = numbers[1] / (1 - pow(numbers[2], step)), correction = 1 - pow(numbers[3], step);
     const T beta1 = numbers[2], rest1 = 1 - numbers[2], beta2 = numbers[3], rest2 = 1 - numbers[3], eps = numbers[4];
     const T weight_decay = numbers[5], shrink = 1 - numbers[1] * numbers[5];
     T *w = t.w[k], *m = t.a[k], *s = t.b[k], *most = t.c[k];
@@ -76,9 +132,13 @@ __device__ void adam_step(const Many &t, const double *numbers, bool decoupled) 
     }
 }
 
-extern "C" __global__ void adam(Many t, const double *numbers) { adam_step(t, numbers, false); }
+extern "C" __global__ void adam(Many t, const double *numbers, const float *skip) {
+    adam_step(t, numbers, skip, false);
+}
 
-extern "C" __global__ void adamw(Many t, const double *numbers) { adam_step(t, numbers, true); }
+extern "C" __global__ void adamw(Many t, const double *numbers, const float *skip) {
+    adam_step(t, numbers, skip, true);
+}
 
 // -- rows: a block for each, whose threads (a power of two) meet in shared memory ------------------------------------
 
@@ -159,37 +219,132 @@ extern "C" __global__ void batch_norm_back(const T *g, const T *x, const T *weig
 // -- matrices --------------------------------------------------------------------------------------------------------
 
 // a (m, k) times b (k, n), batches of them, with any strides; out (batch, m, n). A block of 16 x 16 threads makes a tile
-// of 32 x 32 of out, each thread 2 x 2. Slower than cuBLAS, which CuPy can't call while a graph is captured.
+// of 32 x 32 of out, each thread 2 x 2. Slower than cuBLAS, which CuPy can't call while a graph is captured. float16
+// (S) is added up in float32 (T), and rounded once.
 #define TILE 32
-extern "C" __global__ void matmul(const T *a, const T *b, T *out, long long m, long long n, long long k,
+extern "C" __global__ void matmul(const S *a, const S *b, S *out, long long batches, long long m, long long n, long long k,
                                   long long a_batch, long long a_row, long long a_column,
                                   long long b_batch, long long b_row, long long b_column) {
     __shared__ T left[TILE][TILE + 1], right[TILE][TILE + 1];  // by depth; + 1: columns lie in different banks
-    const long long top = (long long)blockIdx.y * TILE, start = (long long)blockIdx.x * TILE;
+    const long long across = (n + TILE - 1) / TILE, top = blockIdx.x / across * TILE, start = blockIdx.x % across * TILE;
     const int y = threadIdx.x / 16, x = threadIdx.x % 16;
-    a += blockIdx.z * a_batch;
-    b += blockIdx.z * b_batch;
-    out += blockIdx.z * m * n;
-    T sums[2][2] = {};
-    for (long long deep = 0; deep < k; deep += TILE) {
-        for (int t = threadIdx.x; t < TILE * TILE; t += blockDim.x) {  // neighbours in memory by neighbouring threads
-            const int fast = t % TILE, slow = t / TILE;
-            const int i = a_column == 1 ? slow : fast, d = a_column == 1 ? fast : slow;
-            const int j = b_column == 1 ? fast : slow, e = b_column == 1 ? slow : fast;
-            left[d][i] = top + i < m && deep + d < k ? a[(top + i) * a_row + (deep + d) * a_column] : (T)0;
-            right[e][j] = start + j < n && deep + e < k ? b[(deep + e) * b_row + (start + j) * b_column] : (T)0;
+    for (long long batch = blockIdx.y; batch < batches; batch += gridDim.y) {
+        const S *p = a + batch * a_batch, *q = b + batch * b_batch;
+        T sums[2][2] = {};
+        for (long long deep = 0; deep < k; deep += TILE) {
+            for (int t = threadIdx.x; t < TILE * TILE; t += blockDim.x) {  // neighbours in memory by neighbouring threads
+                const int fast = t % TILE, slow = t / TILE;
+                const int i = a_column == 1 ? slow : fast, d = a_column == 1 ? fast : slow;
+                const int j = b_column == 1 ? fast : slow, e = b_column == 1 ? slow : fast;
+                left[d][i] = top + i < m && deep + d < k ? (T)p[(top + i) * a_row + (deep + d) * a_column] : (T)0;
+                right[e][j] = start + j < n && deep + e < k ? (T)q[(deep + e) * b_row + (start + j) * b_column] : (T)0;
+            }
+            __syncthreads();
+            for (int d = 0; d < TILE; d++)
+                for (int r = 0; r < 2; r++)
+                    for (int c = 0; c < 2; c++) sums[r][c] += left[d][y + 16 * r] * right[d][x + 16 * c];
+            __syncthreads();
         }
-        __syncthreads();
-        for (int d = 0; d < TILE; d++)
-            for (int p = 0; p < 2; p++)
-                for (int q = 0; q < 2; q++) sums[p][q] += left[d][y + 16 * p] * right[d][x + 16 * q];
-        __syncthreads();
+        for (int r = 0; r < 2; r++)
+            for (int c = 0; c < 2; c++) {
+                const long long row = top + y + 16 * r, column = start + x + 16 * c;
+                if (row < m && column < n) out[(batch * m + row) * n + column] = (S)sums[r][c];
+            }
     }
-    for (int p = 0; p < 2; p++)
-        for (int q = 0; q < 2; q++) {
-            const long long row = top + y + 16 * p, column = start + x + 16 * q;
-            if (row < m && column < n) out[row * n + column] = sums[p][q];
+}
+
+// -- images: (C, H, W, N) in memory, a block for a row of one channel; ops/windows.py says how windows slide ---------
+
+struct Windows {          // by value: kernels.windows() fills it
+    int height, width, images, kernel_y, kernel_x, oh, ow, stride_y, stride_x, top, left, dilation_y, dilation_x;
+
+    // the row of windows whose place i meets row h of the image; -1 if there is none. And the same for columns.
+    __device__ int row(int h, int i) const {
+        const int y = h + top - i * dilation_y;
+        return y >= 0 && y % stride_y == 0 && y / stride_y < oh ? y / stride_y : -1;
+    }
+    __device__ int column(int w, int j) const {
+        const int x = w + left - j * dilation_x;
+        return x >= 0 && x % stride_x == 0 && x / stride_x < ow ? x / stride_x : -1;
+    }
+};
+
+// ops/conv.py's _columns(): all windows as columns (C, kernel_y, kernel_x, oh, ow, N); padding gives 0
+extern "C" __global__ void im2col(const T *image, T *columns, Windows s) {
+    const int y = blockIdx.x % s.oh, place = blockIdx.x / s.oh, length = s.ow * s.images;
+    const int j = place % s.kernel_x, i = place / s.kernel_x % s.kernel_y, c = place / s.kernel_x / s.kernel_y;
+    const int h = y * s.stride_y - s.top + i * s.dilation_y;
+    image += (c * (long long)s.height + h) * s.width * s.images;
+    columns += blockIdx.x * (long long)length;
+    for (int t = threadIdx.x; t < length; t += blockDim.x) {
+        const int x = t / s.images, n = t - x * s.images, w = x * s.stride_x - s.left + j * s.dilation_x;
+        const bool inside = h >= 0 && h < s.height && w >= 0 && w < s.width;
+        columns[t] = inside ? image[w * s.images + n] : (T)0;
+    }
+}
+
+// its transpose: each pixel gathers what the windows that meet it give back
+extern "C" __global__ void col2im(const T *columns, T *image, Windows s) {
+    const int c = blockIdx.x / s.height, h = blockIdx.x % s.height, length = s.width * s.images;
+    image += blockIdx.x * (long long)length;
+    for (int t = threadIdx.x; t < length; t += blockDim.x) {
+        const int w = t / s.images, n = t - w * s.images;
+        T total = 0;
+        for (int i = 0; i < s.kernel_y; i++) {
+            const int y = s.row(h, i);
+            for (int j = 0; y >= 0 && j < s.kernel_x; j++) {
+                const int x = s.column(w, j);
+                const long long place = (c * s.kernel_y + i) * s.kernel_x + j;
+                if (x >= 0) total += columns[((place * s.oh + y) * s.ow + x) * s.images + n];
+            }
         }
+        image[t] = total;
+    }
+}
+
+// ops/pool.py's _max_pool(): the largest of each window, and which place it is at, the first of equal ones; 255: of none,
+// where one is nan
+extern "C" __global__ void max_pool(const T *image, T *out, unsigned char *winners, Windows s) {
+    const int c = blockIdx.x / s.oh, y = blockIdx.x % s.oh, length = s.ow * s.images;
+    image += c * (long long)s.height * s.width * s.images;
+    out += blockIdx.x * (long long)length;
+    winners += blockIdx.x * (long long)length;
+    for (int t = threadIdx.x; t < length; t += blockDim.x) {
+        const int x = t / s.images, n = t - x * s.images;
+        T most = 0;
+        int winner = -1;
+        for (int i = 0; i < s.kernel_y; i++)
+            for (int j = 0; j < s.kernel_x; j++) {
+                const int h = y * s.stride_y - s.top + i * s.dilation_y, w = x * s.stride_x - s.left + j * s.dilation_x;
+                if (h < 0 || h >= s.height || w < 0 || w >= s.width) continue;
+                const T pixel = image[(h * (long long)s.width + w) * s.images + n];
+                if (winner < 0 || pixel > most || (pixel != pixel && most == most)) {  // nan is the largest, and stays
+                    most = pixel;
+                    winner = i * s.kernel_x + j;
+                }
+            }
+        out[t] = most;
+        winners[t] = most != most ? 255 : winner;
+    }
+}
+
+// ops/pool.py's _max_scatter(): each pixel gathers the gradients of the windows that it has won
+extern "C" __global__ void max_pool_back(const T *g, const unsigned char *winners, T *image, Windows s) {
+    const int c = blockIdx.x / s.height, h = blockIdx.x % s.height, length = s.width * s.images;
+    image += blockIdx.x * (long long)length;
+    for (int t = threadIdx.x; t < length; t += blockDim.x) {
+        const int w = t / s.images, n = t - w * s.images;
+        T total = 0;
+        for (int i = 0; i < s.kernel_y; i++) {
+            const int y = s.row(h, i);
+            for (int j = 0; y >= 0 && j < s.kernel_x; j++) {
+                const int x = s.column(w, j);
+                const long long window = ((c * (long long)s.oh + y) * s.ow + x) * s.images + n;
+                if (x >= 0 && winners[window] == i * s.kernel_x + j) total += g[window];
+            }
+        }
+        image[t] = total;
+    }
 }
 
 // -- elements --------------------------------------------------------------------------------------------------------

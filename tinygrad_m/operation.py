@@ -166,6 +166,8 @@ class Op:
                 with backend.on(first):
                     values = self._align(values)
                     out = self.forward(backend.of(first).xp, *values, **attrs)
+                if backend.capturing.hooks is not None:
+                    backend.capturing.met([arg for arg in args if isinstance(arg, tensor_type)], out)
         except (TypeError, ValueError, IndexError, OverflowError) as error:
             raise self._explain(error, args) from error
         if type(out) is not ndarray and isinstance(out, generic):  # without axes it makes scalars

@@ -188,7 +188,7 @@ def _backward(g: Array, x: Array, moments: Moments, weight: Any = 1.0, back: Any
 def _on_cuda(xp: Any, x: Array, weight: Any, bias: Any, moments: Moments) -> Array:
     by_channel = xp.ascontiguousarray(x.transpose(*range(1, x.ndim), 0))
     n, out, found = x.size // x.shape[1], xp.empty_like(by_channel), xp.empty((3, x.shape[1]), x.dtype)
-    arrays = [None if isinstance(p, float) else p for p in (weight, bias)]
+    arrays = [None if isinstance(p, float) else xp.ascontiguousarray(p) for p in (weight, bias)]
     kernels.rows("batch_norm", x, len(out), n, by_channel, *arrays, out, found, np.int64(n), np.float64(moments.eps))
     moments.found, (moments.mean, moments.var, moments.rstd) = found, found
     result: Array = out.transpose(x.ndim - 1, *range(x.ndim - 1))
@@ -200,7 +200,7 @@ def _backward_on_cuda(g: Array, x: Array, moments: Moments, weight: Any) -> Arra
     xp = backend.of(x).xp
     arrays = [xp.ascontiguousarray(a.transpose(*range(1, x.ndim), 0)) for a in (g, x)]
     n, back, sums = x.size // x.shape[1], xp.empty_like(arrays[1]), xp.empty((2, x.shape[1]), x.dtype)
-    arrays += [None if isinstance(weight, float) else weight, moments.found, back, sums]
+    arrays += [None if isinstance(weight, float) else xp.ascontiguousarray(weight), moments.found, back, sums]
     kernels.rows("batch_norm_back", x, len(back), n, *arrays, np.int64(n))
     moments.sums = weakref.ref(g), *sums
     result: Array = back.transpose(x.ndim - 1, *range(x.ndim - 1))

@@ -5,10 +5,12 @@ NumPy, faster. windows.py says how images lie in memory; pool.py has what usuall
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import kernels
 from ..autograd import Operand
 from ..backend import Array
 from ..kernels import product
@@ -46,10 +48,15 @@ def _fast(xp: XP, x: Array, windows: Windows) -> bool:
 def _columns(xp: XP, x: Array, windows: Windows, groups: int) -> tuple[Array, Pair]:
     """All windows as columns (groups, C/groups * kh * kw, oh * ow * N), and (oh, ow)."""
     oh, ow = windows.out_size(x.shape)
-    image = windows.pad(xp, x)
     columns = xp.empty((x.shape[1], *windows.kernel, oh, ow, x.shape[0]), x.dtype)
-    for i, j, place in windows.places(oh, ow):
-        columns[:, i, j] = image[place]
+    if kernels.fits(columns):
+        image = batch_last(xp, x)
+        sizes = kernels.windows(image.shape, windows, (oh, ow))
+        kernels.rows("im2col", columns, prod(columns.shape[:4]), ow * len(x), image, columns, sizes)
+    else:
+        image = windows.pad(xp, x)
+        for i, j, place in windows.places(oh, ow):
+            columns[:, i, j] = image[place]
     k = x.shape[1] // groups * windows.kernel[0] * windows.kernel[1]
     return columns.reshape(groups, k, oh * ow * x.shape[0]), (oh, ow)
 
@@ -83,9 +90,14 @@ def _conv_input(xp: XP, g: Operand, weight: Operand, size: Any = None, windows: 
     """The transpose of _conv in its image (of shape `size`): what each output gives back to its window."""
     if _fast(xp, g, windows):
         return conv_cpu.conv_input(g, weight, size, windows, groups)
-    image = windows.blank(xp, size, g.dtype)
     columns = product(weight.reshape(groups, weight.shape[0] // groups, -1).swapaxes(1, 2), _rows(xp, g, groups))
     columns = columns.reshape(size[1], *windows.kernel, *g.shape[2:], size[0])
+    if kernels.fits(columns):
+        inner = xp.empty((*size[1:], size[0]), g.dtype)
+        sizes = kernels.windows(inner.shape, windows, g.shape[2:])
+        kernels.rows("col2im", columns, size[1] * size[2], size[3] * size[0], columns, inner, sizes)
+        return inner.transpose(3, 0, 1, 2)
+    image = windows.blank(xp, size, g.dtype)
     for i, j, place in windows.places(*g.shape[2:]):
         image[place] += columns[:, i, j]
     return windows.inner(image)

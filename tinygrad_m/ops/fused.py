@@ -130,7 +130,8 @@ def _mean_cross_entropy(xp: XP, logits: Operand, labels: Operand, kept: Any = No
             kept[:] = slope[0], len(labels)
         return losses.sum() / len(labels)
     n, classes = logits.shape
-    logits, slopes = xp.ascontiguousarray(logits), xp.empty((n, classes), logits.dtype)
+    logits, labels = xp.ascontiguousarray(logits), xp.ascontiguousarray(labels)
+    slopes = xp.empty((n, classes), logits.dtype)
     losses = xp.empty((2, n), logits.dtype)
     ignored = np.int64(-(2**63) if ignore is None else ignore)
     rows("cross_entropy", logits, n, classes, logits, labels, losses, slopes, np.int64(classes), ignored)

@@ -4,11 +4,12 @@ in pieces that fit the cache. Read windows.py first."""
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import autograd
+from .. import autograd, kernels
 from ..autograd import Operand
 from ..backend import Array
 from ..operation import composed, op
@@ -40,6 +41,8 @@ def max_pool2d(
 @op(x=lambda g, shape, windows, winners: _max_scatter(g, size=shape, windows=windows, winners=winners))
 def _max_pool(xp: XP, x: Operand, windows: Any = None, winners: Any = None) -> Array:
     (oh, ow), (n, c), kernel = windows.out_size(x.shape), x.shape[:2], windows.kernel
+    if kernels.fits(x) and prod(kernel) < 255:
+        return _max_pool_on_cuda(xp, x, windows, winners)
     image = windows.pad(xp, x, -float("inf"))
     tile, out = windows.tile(image, oh, ow), xp.empty((c, oh, ow, n), x.dtype)
     hits = None if winners is None else xp.empty((c, oh, kernel[0], ow, kernel[1], n), bool)
@@ -73,6 +76,17 @@ def _max_pool(xp: XP, x: Operand, windows: Any = None, winners: Any = None) -> A
     return out.transpose(3, 0, 1, 2)
 
 
+def _max_pool_on_cuda(xp: XP, x: Array, windows: Windows, winners: Any) -> Array:
+    """The same by one kernel; it leaves which place of each window is the largest: (C, oh, ow, N), bytes."""
+    image, (oh, ow) = batch_last(xp, x), windows.out_size(x.shape)
+    out = xp.empty((len(image), oh, ow, len(x)), x.dtype)
+    places, sizes = xp.empty(out.shape, np.uint8), kernels.windows(image.shape, windows, (oh, ow))
+    kernels.rows("max_pool", x, len(image) * oh, ow * len(x), image, out, places, sizes)
+    if winners is not None:
+        winners.append(places)
+    return out.transpose(3, 0, 1, 2)
+
+
 def _largest(xp: XP, arrays: list[Array], out: Array | None = None) -> Array:
     """The largest of the arrays, element by element."""
     out = xp.empty(arrays[0].shape, arrays[0].dtype) if out is None else out
@@ -92,6 +106,11 @@ def _max_scatter(xp: XP, g: Operand, size: Any = None, windows: Any = None, winn
     """Each window's gradient to the pixel that is its maximum: the transpose of _max_gather."""
     hits, g, (oh, ow) = winners[0], batch_last(xp, g), g.shape[2:]
     image = windows.blank(xp, size, g.dtype, fill=False)
+    if hits.dtype == np.uint8:  # _max_pool_on_cuda() was there
+        image = xp.empty((*size[1:], size[0]), g.dtype)
+        sizes = kernels.windows(image.shape, windows, (oh, ow))
+        kernels.rows("max_pool_back", g, size[1] * size[2], size[3] * size[0], g, hits, image, sizes)
+        return image.transpose(3, 0, 1, 2)
 
     def piece(a: int, b: int) -> None:
         part = image[a:b]
@@ -110,9 +129,10 @@ def _max_scatter(xp: XP, g: Operand, size: Any = None, windows: Any = None, winn
 def _max_gather(xp: XP, x: Operand, windows: Any = None, winners: Any = None) -> Array:
     """The pixels of an image where another one had the maxima of its windows."""
     image, (oh, ow) = windows.pad(xp, x), windows.out_size(x.shape)
-    total = xp.zeros((x.shape[1], oh, ow, x.shape[0]), x.dtype)
+    total, hits = xp.zeros((x.shape[1], oh, ow, x.shape[0]), x.dtype), winners[0]
     for i, j, place in windows.places(oh, ow):
-        total += masked(xp, image[place], winners[0][:, :, i, :, j])
+        here = hits == i * windows.kernel[1] + j if hits.dtype == np.uint8 else hits[:, :, i, :, j]
+        total += masked(xp, image[place], here)
     out: Array = total.transpose(3, 0, 1, 2)
     return out
 

@@ -138,7 +138,14 @@ def _minus(shift: Any) -> Any:
 
 @op(xs=lambda g, i, axis, cuts: g[(slice(None),) * axis + (slice(cuts[i], cuts[i + 1]),)])
 def _concat(xp: XP, *xs: Operand, axis: int = 0, cuts: tuple[int, ...] = ()) -> Array:
-    return xp.concatenate(xs, axis=axis)
+    if backend.capturing.hooks is None or xp is np:
+        return xp.concatenate(xs, axis=axis)
+    shape = list(xs[0].shape)
+    shape[axis] = cuts[-1]
+    out = xp.empty(shape, xs[0].dtype)  # CuPy's concatenate moves a table to the GPU, which can't be captured
+    for x, start, stop in zip(xs, cuts, cuts[1:], strict=False):
+        out[(slice(None),) * axis + (slice(start, stop),)] = x
+    return out
 
 
 @composed

@@ -31,7 +31,10 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
         norms = [backend.put(_norm(g.data, norm_type), grads[0].device) for g in grads]
         with backend.on(norms[0]):
             xp = backend.of(norms[0]).xp
-            norm = wrap(_norm(xp.concatenate(norms), norm_type).reshape(()))
+            together = xp.empty(len(norms), norms[0].dtype)  # concatenate() of many would move a table to the GPU
+            for k, one in enumerate(norms):
+                together[k : k + 1] = one
+            norm = wrap(_norm(together, norm_type).reshape(()))
             factor = xp.minimum(max_norm / (norm.data + 1e-6), 1.0)
         if error_if_nonfinite and not isfinite(norm.item()):
             raise RuntimeError(f"the gradients' norm of order {norm_type} is {norm.item()}, so they can't be clipped: "

@@ -20,6 +20,7 @@ from ..backend import Array
 from ..ops.pieces import each, ordered_as, ranges
 from ..ops.pieces import scratch as scratch_memory
 from ..tensor import Tensor, wrap
+from .on_cuda import update_on_cuda
 
 Params: TypeAlias = Iterable[Tensor | tuple[str, Tensor] | dict[str, Any]]
 F = TypeVar("F", bound=Callable[..., None])
@@ -51,6 +52,7 @@ class Optimizer:
         self.defaults = defaults
         self.defaults = self._settings(defaults)
         self._numbers: dict[Any, kernels.Numbers] = {}  # on CUDA: the settings, where kernels read them
+        self._skip: Any = None  # while amp.GradScaler steps, on CUDA: a number there, not 0 to leave the step out
         self._seen: dict[int, Any] = {}  # for each group the values that were checked last, and what they gave
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[int, State] = {}
@@ -93,7 +95,7 @@ class Optimizer:
         with np.errstate(all="ignore"):  # nan and inf pass, as in PyTorch and on CUDA
             for i, group in enumerate(self.param_groups):
                 settings, maximize = self._current(i, group)
-                on_cuda: list[tuple[Array, Array, State]] = []  # w, g, state
+                on_cuda: list[tuple[int, Tensor, Array, State]] = []
                 for p in group["params"]:
                     k += 1
                     if p._grad is None:
@@ -103,7 +105,7 @@ class Optimizer:
                         state["step"] = state.get("step", 0) + 1
                     _follow(state, w)
                     if type(w) is not np.ndarray:
-                        on_cuda.append((w, g, state))
+                        on_cuda.append((k, p, g, state))
                     else:
                         g = ordered_as(w, -g if maximize else g)
                         if pieces and w.nbytes > PIECE and w.flags.forc:
@@ -112,7 +114,7 @@ class Optimizer:
                             self.update(np, w, g, state, **settings)
                     p._version[0] += 1  # a graph that has kept the old value will say so
                 if on_cuda:
-                    self._update_on_cuda(i, on_cuda, settings, maximize)
+                    update_on_cuda(self, i, on_cuda, settings, maximize)
         return loss
 
     def _current(self, i: int, group: dict[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -126,61 +128,6 @@ class Optimizer:
             if all(isinstance(v, _FIXED) for v in values):
                 self._seen[i] = values, settings, maximize
         return settings, maximize
-
-    def _update_on_cuda(self, i: int, many: list[Any], settings: dict[str, Any], maximize: bool) -> None:
-        """update() for each (w, g, state) of group i on CUDA: one launch for all that its kernel can take."""
-        name, _, arrays = getattr(self.update, "kernel", ("", False, {}))
-        together: dict[Any, list[tuple[kernels.Item, State]]] = {}
-        for w, g, state in many:
-            with backend.on(w):
-                used = [key for key, setting in arrays.items() if setting is None or settings[setting]]
-                first = any(key not in state for key in used)
-                if not (name and kernels.fits(w, *(state[key] for key in used if key in state))):
-                    self._update_plainly(w, g, state, settings, maximize)
-                    continue
-                for key in used:
-                    state[key] = ordered_as(w, buffer(backend.of(w).xp, state, key, w))
-                item = w, ordered_as(w, g), [state[key] if key in used else None for key in arrays], first
-                together.setdefault((w.device.id, w.dtype.char), []).append((item, state))
-        for home, items in together.items():
-            for start in range(0, len(items), kernels.MANY):
-                part = items[start : start + kernels.MANY]
-                self._launch((i, *home, start), part, backend.capturing.hooks)
-
-    def _launch(self, key: Any, part: list[tuple[kernels.Item, State]], hooks: list[Callable[[], None]] | None) -> None:
-        """Start the kernel for at most MANY parameters. While a step is captured nothing is computed: what changes from
-        step to step, the settings and the count of steps, is brought up to date before each replay."""
-        name, counted, _ = self.update.kernel  # type: ignore[attr-defined]
-        numbers, like = self._numbers.setdefault(key, kernels.Numbers()), part[0][0][0]
-
-        def refresh() -> None:
-            settings, maximize = self._current(key[0], self.param_groups[key[0]])
-            values = [x for v in settings.values() for x in (v if isinstance(v, tuple) else (v,))]
-            steps = [state["step"] for _, state in part] if counted else []
-            numbers.set(like, [float(x) for x in (maximize, *values, *steps)])
-
-        def again() -> None:
-            for _, state in part:
-                state["step"] += 1
-            refresh()
-
-        if hooks is None:
-            refresh()
-        elif numbers.array is None or any(item[3] for item, _ in part):
-            raise backend.CaptureError(f"{type(self).__name__}: the first step makes the state, so it can't be "
-                                       "captured: take one in the calls before, the warmup, too")  # fmt: skip
-        else:
-            hooks.append(again)
-        kernels.update(name, [item for item, _ in part], numbers.array)
-
-    def _update_plainly(self, w: Array, g: Array, state: State, settings: dict[str, Any], maximize: bool) -> None:
-        """update() of a parameter on CUDA that no kernel can take."""
-        if backend.capturing.hooks is not None:
-            raise backend.CaptureError(
-                f"{type(self).__name__}.step() on {w.dtype} can't be captured: its settings would be frozen. Call it "
-                "after the captured step, or use SGD, RMSprop, Adam or AdamW on float32 or float64"
-            )
-        self.update(backend.of(w).xp, w, -g if maximize else g, state, **settings)
 
     def _update_in_pieces(self, w: Array, g: Array, state: State, settings: dict[str, Any]) -> None:
         """update() for one piece of w after the other, with the same piece of g and of the state's arrays."""
@@ -230,6 +177,9 @@ class Optimizer:
         groups = [copy.deepcopy({**group, "params": [next(k) for _ in group["params"]]}) for group in self.param_groups]
         state = {k: {name: np.array(backend.to_numpy(v)) if _is_array(v) else v for name, v in one.items()}
                  for k, one in self.state.items()}  # fmt: skip
+        for one in state.values():
+            if (late := one.pop("skipped", None)) is not None:  # counted on the GPU
+                one["step"] -= int(late[0])
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -362,6 +312,9 @@ def _follow(state: State, w: Array) -> None:
         if type(value) is int or type(value) is type(w) is np.ndarray:
             continue
         if _is_array(value) and backend.device_of(value) != backend.device_of(w):
+            if name == "skipped" and type(w) is np.ndarray:  # now the host can know
+                state["step"] -= int(backend.to_numpy(state.pop(name))[0])
+                return _follow(state, w)
             state[name] = backend.put(value, backend.device_of(w))
 
 
