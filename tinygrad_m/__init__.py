@@ -38,7 +38,7 @@ from .tensor import Tensor, from_dlpack
 
 __version__ = "0.1.0"
 __all__ = [
-    "CaptureError", "DeviceError", "GradcheckError", "GraphError", "Tensor", "capture", "data", "device_count",
+    "CaptureError", "DeviceError", "GradcheckError", "GraphError", "Tensor", "amp", "capture", "data", "device_count",
     "enable_grad", "from_dlpack", "get_default_device", "get_num_threads", "grad", "gradcheck", "is_grad_enabled",
     "manual_seed", "nn", "no_grad", "ops", "optim", "set_default_device", "set_float32_matmul_precision",
     "set_num_threads",
@@ -54,12 +54,12 @@ __all__ += ops.conv.__all__
 __all__ += ops.pool.__all__
 
 if TYPE_CHECKING:
-    from . import data, nn, optim
+    from . import amp, data, nn, optim
 else:
     del tensor  # noqa: F821 (the file, so that tg.tensor(...) gives the hint below)
 
     def __getattr__(name: str) -> object:
-        if name in ("data", "nn", "optim"):  # imported when first used: many scripts need only tensors
+        if name in ("amp", "data", "nn", "optim"):  # imported when first used: many scripts need only tensors
             return import_module(f"{__name__}.{name}")
         if name in PYTORCH_NAMES:  # for people who come from PyTorch
             raise AttributeError(f"tinygrad_m has no {name!r}: use {PYTORCH_NAMES[name]}")

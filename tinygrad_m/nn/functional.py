@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import backend, ops
+from ..amp import autocasting, narrow, wide
 from ..autograd import no_grad
 from ..creation import arange, ones
 from ..ops import gelu, relu, sigmoid, silu, tanh
@@ -46,12 +47,12 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 def softmax(input: Tensor, dim: int = -1, *, axis: int | None = None) -> Tensor:
     """e^x / sum(e^x) along an axis, called dim or axis. Not before cross_entropy, which contains it."""
-    return ops.softmax(input, axis=dim if axis is None else axis)
+    return ops.softmax(wide(input), axis=dim if axis is None else axis)
 
 
 def log_softmax(input: Tensor, dim: int = -1, *, axis: int | None = None) -> Tensor:
     """log(softmax(x)) along an axis, called dim or axis, without overflow; nll_loss goes with it."""
-    return ops.log_softmax(input, axis=dim if axis is None else axis)
+    return ops.log_softmax(wide(input), axis=dim if axis is None else axis)
 
 
 # -- linear maps and images -----------------------------------------------------------------------
@@ -59,6 +60,8 @@ def log_softmax(input: Tensor, dim: int = -1, *, axis: int | None = None) -> Ten
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x weight^T + bias: input (..., in), weight (out, in), bias (out,) -> (..., out)."""
+    if autocasting.on:
+        input, weight, bias = narrow(input, weight, bias)
     return (_linear_by_columns if by_columns(weight.data) else ops.linear)(input, weight, bias)
 
 
@@ -67,6 +70,8 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: An
     """out[n, o, i, j] = bias[o] + sum of weight[o, c, k, l] input[n, c, i + k, j + l] over c, k, l (for stride 1):
     input (N, C, H, W) or (C, H, W), weight (O, C/groups, kh, kw), bias (O,). padding: zeros on each side, or "valid"
     (none), or "same" (as many as keep H and W; stride must be 1)."""
+    if autocasting.on:
+        input, weight, bias = narrow(input, weight, bias)
     stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
     padding = pair("conv2d", "padding", padding, 0, "same", "valid")
     x = _images("conv2d", input)
@@ -201,7 +206,7 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
 
     In training mean and var are the batch's own (var divides by n), part of the graph, and the running ones, if
     given, follow in place: r <- (1 - momentum) r + momentum new, where the new var divides by n - 1."""
-    x = input if isinstance(input, Tensor) else Tensor(input)
+    x = wide(input if isinstance(input, Tensor) else Tensor(input))
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm needs running_mean and running_var unless training=True")
@@ -229,7 +234,7 @@ def layer_norm(input: Tensor, normalized_shape: int | tuple[int, ...], weight: T
                bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:  # fmt: skip
     """(x - mean) / sqrt(var + eps) weight + bias, each sample by itself: mean and var over the last axes, whose sizes
     are normalized_shape; weight and bias have that shape (Ba et al., 2016, arXiv:1607.06450)."""
-    x = input if isinstance(input, Tensor) else Tensor(input)
+    x = wide(input if isinstance(input, Tensor) else Tensor(input))
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm over the last axes {shape} does not fit an input of shape {x.shape}")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+from ..amp import autocasting
 from ..creation import zeros
 from ..tensor import Tensor
 from . import functional as F
@@ -65,6 +66,8 @@ class _Layer(Module):
             raise TypeError(f"{type(self).__name__} takes a Tensor or an array, not {kind}: use tg.Tensor(...)")
         tensor = x if isinstance(x, Tensor) else Tensor(x)
         if weight is not None and tensor.dtype != weight.dtype and tensor.dtype.kind == "f":
+            if autocasting.on and tensor.dtype.char in "ef" and weight.dtype.char in "ef":
+                return tensor  # the function casts
             name, has, got = type(self).__name__, weight.dtype, tensor.dtype
             remedy = f'use x.astype("{has}"), or model.to("{got}")'
             raise TypeError(f"{name} has {has} weights, but its input is {got}: {remedy}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels, ops
+from ..amp import wide
 from ..autograd import is_grad_enabled
 from ..creation import arange, ones
 from ..ops.fused import _mean_cross_entropy
@@ -220,7 +221,7 @@ def _like(value: Any, x: Tensor) -> Tensor:
 def _pair(name: str, input: Any, target: Any, reduction: str, *also: str, signs: bool = False) -> tuple[Tensor, Tensor]:
     """Both as Tensors of one shape: broadcasting (N, 1) against (N,) would compare everything with everything."""
     check_reduction(name, reduction, *also)
-    x = input if isinstance(input, Tensor) else Tensor(input)
+    x = wide(input if isinstance(input, Tensor) else Tensor(input))
     y = _like(target, x)
     if x.shape != y.shape:
         remedy = "reshape one of them: target.reshape(input.shape)" if x.size == y.size else "give one target for each"
@@ -270,7 +271,7 @@ def _classes(name: str, input: Any, target: Any, ignore_index: int | None,
     """(x, y, shape, whether a label may be ignore_index), all checked: x (n, C) a row of classes for each sample,
     y (n,) int64 labels, or for cross_entropy probabilities (n, C); shape is that of the n samples before."""
     check_reduction(name, reduction)
-    x = input if isinstance(input, Tensor) else Tensor(input)
+    x = wide(input if isinstance(input, Tensor) else Tensor(input))
     whole = x.shape
     if not whole or x.dtype.kind != "f":
         raise ValueError(f"{name}: input must be floats (N, C), (C,) or (N, C, ...), not {x.dtype} of shape {whole}")
