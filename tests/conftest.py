@@ -22,7 +22,7 @@ import standin_kernels
 from standin import fake_cupy, fake_erf
 
 import tinygrad_m as tg
-from tinygrad_m import backend, kernels
+from tinygrad_m import backend, cublas, kernels
 
 GPUS = tg.device_count() if importlib.util.find_spec("cupy") else 0
 _REAL = backend._cuda
@@ -50,6 +50,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     fake_cupy.reset()
     monkeypatch.setattr(backend, "_cuda", backend.Backend("cuda", fake_cupy, fake_erf))
     monkeypatch.setattr(backend, "_default", "cpu")
+    monkeypatch.setattr(cublas, "binding", lambda: None)  # the real one needs a GPU
     if standin_kernels.COMPILER is None:
         monkeypatch.setattr(kernels, "ENABLED", False)
     yield fake_cupy

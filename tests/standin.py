@@ -228,6 +228,7 @@ class Stream:
         self._own = None if null else _Line(_current.device)
         self.is_non_blocking = non_blocking
         self._graph: Graph | None = None
+        self.ptr = 0 if null else id(self)
         self.device_id = -1 if null else _current.device
 
     @property

@@ -445,6 +445,7 @@ def test_the_precision_of_products_is_a_switch(cuda: Any, monkeypatch: pytest.Mo
     tg.set_float32_matmul_precision("high")
     tg.set_float32_matmul_precision("highest")
     assert asked == [(np.float32, "tf32"), (np.float32, "float32")]
+    assert tg.get_float32_matmul_precision() == "highest"
     with pytest.raises(ValueError, match="'highest' \\(float32\\) or 'high' \\(TF32\\), not 'medium'"):
         tg.set_float32_matmul_precision("medium")
 

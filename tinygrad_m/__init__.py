@@ -17,6 +17,7 @@ from .backend import (
     DeviceError,
     device_count,
     get_default_device,
+    get_float32_matmul_precision,
     manual_seed,
     set_default_device,
     set_float32_matmul_precision,
@@ -39,9 +40,9 @@ from .tensor import Tensor, from_dlpack
 __version__ = "0.1.0"
 __all__ = [
     "CaptureError", "DeviceError", "GradcheckError", "GraphError", "Tensor", "amp", "capture", "data", "device_count",
-    "enable_grad", "from_dlpack", "get_default_device", "get_num_threads", "grad", "gradcheck", "is_grad_enabled",
-    "manual_seed", "nn", "no_grad", "ops", "optim", "set_default_device", "set_float32_matmul_precision",
-    "set_num_threads",
+    "enable_grad", "from_dlpack", "get_default_device", "get_float32_matmul_precision", "get_num_threads", "grad",
+    "gradcheck", "is_grad_enabled", "manual_seed", "nn", "no_grad", "ops", "optim", "set_default_device",
+    "set_float32_matmul_precision", "set_num_threads",
 ]  # fmt: skip
 __all__ += creation.__all__
 __all__ += ops.elementwise.__all__

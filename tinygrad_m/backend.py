@@ -151,10 +151,19 @@ def get_default_device() -> str:
     return _default
 
 
+_precision = "highest"
+
+
+def get_float32_matmul_precision() -> str:
+    """What set_float32_matmul_precision() has set."""
+    return _precision
+
+
 def set_float32_matmul_precision(precision: str) -> None:
     """How CUDA multiplies float32 matrices: "highest" (at first), in float32; or "high", in TF32 on GPUs that have it
     (Ampere and later): operands are rounded to 10 bits after the point, an error of at most 2^-11 or 0.05 % in each,
     and sums are in float32. The CPU, float64, and steps that are captured without cuBLAS stay as they are."""
+    global _precision
     if precision not in ("highest", "high"):
         raise ValueError(f"precision must be 'highest' (float32) or 'high' (TF32), not {precision!r}")
     parse("cuda")  # its error, if CuPy or the GPU is missing
@@ -162,6 +171,7 @@ def set_float32_matmul_precision(precision: str) -> None:
 
     kind = products.COMPUTE_TYPE_TF32 if precision == "high" else products.COMPUTE_TYPE_FP32
     products.set_compute_type(np.float32, kind)
+    _precision = precision
 
 
 def of(array: Array) -> Backend:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import backend
+from . import backend, cublas
 from .backend import Array
 
 # w, g, state, whether the state is a new one, and the count of steps that were left out (see amp.py)
@@ -141,8 +141,8 @@ def rescale(numbers: Array, found: Array, *settings: float) -> bool:
 
 
 def product(a: Any, b: Any) -> Any:
-    """a @ b, of arrays or Tensors. cuBLAS does it on CUDA; while a step is captured, when CuPy can't call cuBLAS, a
-    kernel of ours (float32 and float64; float16, with sums in float32)."""
+    """a @ b, of arrays or Tensors. cuBLAS does it on CUDA. While a step is captured, when CuPy can't call cuBLAS, it is
+    called through cublas.py, or else a kernel of ours does it (float32 and float64; float16, with sums in float32)."""
     if (backend.capturing.hooks is None and not backend.capturing.rehearsal) or not backend.is_cuda(a):
         return a @ b
     if a.dtype.char not in TYPES or b.dtype != a.dtype:
@@ -159,6 +159,11 @@ def product(a: Any, b: Any) -> Any:
         left, right = [xp.broadcast_to(x, (*batch, *x.shape[-2:])).reshape(-1, *x.shape[-2:]) for x in (left, right)]
     else:
         left, right = left[None], right[None]
+    if cublas.binding() is not None and left.size and right.size:
+        out = xp.empty((len(left), m, n), a.dtype)
+        with backend.on(a):
+            cublas.matmul(xp, left, right, out)
+        return out.reshape((*batch, *(m,)[: a.ndim - 1], *(n,)[: b.ndim - 1]))
     tiles, parts = -(-m // TILE) * -(-n // TILE), 1
     if len(left) == 1 and a.dtype.char != "e":  # few tiles of long rows: cut these, and add up
         parts = next((p for p in range(min(k // 64, ENOUGH // max(tiles, 1)), 1, -1) if k % p == 0), 1)
