@@ -12,14 +12,20 @@ import re
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from standin import _check_device, _perform, ndarray
 
+from tinygrad_m import kernels
+
 COMPILER = shutil.which("g++")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ runs the kernels without a GPU")
+ARCHITECTURES = ["75", "80", "90", "100", "120"]  # Turing, Ampere, Hopper, and two Blackwells
 FOLDER = Path(tempfile.gettempdir()) / "tinygrad_m-stand-in-kernels"  # compiled ones, by a hash of their source
 BEFORE = r"""
 #include <barrier>
@@ -181,3 +187,35 @@ def _bytes(arg: Any, type_: str, size: int) -> Any:
     if len(text) != size:
         raise TypeError(f"{len(text)} bytes for a parameter of type {type_}, which has {size}")
     return ctypes.create_string_buffer(text, size)
+
+
+def launched(f: Callable[[], Any]) -> int:
+    """How many kernels of ours f() starts, on the stand-in."""
+    before = RawModule.launches
+    f()
+    return RawModule.launches - before
+
+
+def check_compiles(architecture: str, types: tuple[str, str], folder: Path) -> None:
+    """Compile the kernels with CuPy's own compiler, NVRTC, or with nvcc: neither needs a GPU."""
+    options = ["-std=c++17", *kernels.options(types), f"-arch=sm_{architecture}"]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from cupy_backends.cuda.libs import nvrtc
+        nvrtc.getVersion()
+    except Exception:  # no CuPy, or no NVRTC beside it
+        nvrtc = None
+    if nvrtc is not None:
+        program = nvrtc.createProgram(kernels.SOURCE.read_text(), "kernels.cu", (), ())
+        try:
+            nvrtc.compileProgram(program, tuple(options))
+        except Exception:
+            pytest.fail(nvrtc.getProgramLog(program))
+        return
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("needs CuPy with NVRTC, or nvcc")
+    command = [nvcc, *options, "-cubin", "-o", str(folder / "kernels.cubin"), str(kernels.SOURCE)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -3,10 +3,8 @@ and steps that are left out on the device, as if they had not been. On the CPU, 
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import threading
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import standin_kernels
+import test_capture
+from standin_kernels import launched, needs_compiler
 
 import tinygrad_m as tg
 from tinygrad_m import kernels, nn, optim
@@ -21,7 +21,6 @@ from tinygrad_m.amp import GradScaler, autocast
 from tinygrad_m.nn import functional as F
 from tinygrad_m.optim.clip import clip_grad_norm_
 
-needs_compiler = pytest.mark.skipif(standin_kernels.COMPILER is None, reason="g++ runs the kernels without a GPU")
 HALF, SINGLE = np.dtype("float16"), np.dtype("float32")
 OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "sgd": lambda p: optim.SGD(p, lr=0.1, weight_decay=0.01),
@@ -36,13 +35,6 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
 def _compiler(request: pytest.FixtureRequest) -> None:
     if standin_kernels.COMPILER is None and {"there", "device", "cuda"} & set(request.fixturenames):
         pytest.skip("g++ runs the kernels without a GPU")
-
-
-def launched(f: Callable[[], Any]) -> int:
-    """How many kernels of ours f() starts, on the stand-in."""
-    before = standin_kernels.RawModule.launches
-    f()
-    return standin_kernels.RawModule.launches - before
 
 
 def parameter(values: Any, home: str, dtype: str = "float32") -> tg.Tensor:
@@ -415,17 +407,22 @@ def test_a_scaler_that_comes_later_and_goes_again(name: str, device: str) -> Non
 # -- captured ---------------------------------------------------------------------------------------
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
-    "mlp": lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 3)),
-    "cnn": lambda: nn.Sequential(
-        nn.Conv2d(1, 3, 3),
-        nn.BatchNorm2d(3),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Dropout(0.2),
-        nn.Flatten(),
-        nn.Linear(12, 3),
-    ),
+    "mlp": test_capture.MODELS["mlp"],
+    "cnn": lambda: test_capture.cnn(bias=True),
 }
+
+
+def scaled_step(
+    model: nn.Module, optimizer: optim.Optimizer, scaler: GradScaler, x: tg.Tensor, y: tg.Tensor
+) -> tg.Tensor:
+    """A training step as users write it; the loss."""
+    optimizer.zero_grad()
+    with autocast():
+        loss = F.cross_entropy(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    return loss
 
 
 def run(model_name: str, name: str, home: str, captured: bool) -> tuple[list[float], list[Any], list[Any]]:
@@ -437,13 +434,7 @@ def run(model_name: str, name: str, home: str, captured: bool) -> tuple[list[flo
     images, labels = rng.normal(size=(40, 1, 6, 6)).astype(SINGLE), rng.integers(0, 3, 40)
 
     def step(x: tg.Tensor, y: tg.Tensor) -> tg.Tensor:
-        optimizer.zero_grad()
-        with autocast():
-            loss = F.cross_entropy(model(x), y)
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        return loss
+        return scaled_step(model, optimizer, scaler, x, y)
 
     do = tg.capture(step, warmup=2) if captured else step
     scales, losses = [], []
@@ -518,30 +509,10 @@ def test_what_a_capture_can_not_do(there: str) -> None:
         waits(x)
 
 
-@pytest.mark.parametrize("architecture", ["75", "80", "90", "100", "120"])
+@pytest.mark.parametrize("architecture", standin_kernels.ARCHITECTURES)
 def test_kernels_compile_for_float16(architecture: str, tmp_path: Path) -> None:
     """With CuPy's own compiler, NVRTC, or with nvcc: neither needs a GPU."""
-    options = ["-std=c++17", "-DREAL=float", "-DSTORED=Half", f"-DMANY={kernels.MANY}", f"-arch=sm_{architecture}"]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from cupy_backends.cuda.libs import nvrtc
-        nvrtc.getVersion()
-    except Exception:  # no CuPy, or no NVRTC beside it
-        nvrtc = None
-    if nvrtc is not None:
-        program = nvrtc.createProgram(kernels.SOURCE.read_text(), "kernels.cu", (), ())
-        try:
-            nvrtc.compileProgram(program, tuple(options))
-        except Exception:
-            pytest.fail(nvrtc.getProgramLog(program))
-        return
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        pytest.skip("needs CuPy with NVRTC, or nvcc")
-    command = [nvcc, *options, "-cubin", "-o", str(tmp_path / "kernels.cubin"), str(kernels.SOURCE)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    standin_kernels.check_compiles(architecture, kernels.TYPES["e"], tmp_path)
 
 
 # -- a network --------------------------------------------------------------------------------------
@@ -559,13 +530,7 @@ def test_a_small_network_learns_while_the_scale_settles(name: str, device: str) 
     x, y = tg.Tensor(images, device=device), tg.Tensor(labels, device=device)
     scales, losses, before = [scaler.get_scale()], [], [p.numpy() for p in model.parameters()]
     for _ in range(60):
-        optimizer.zero_grad()
-        with autocast():
-            loss = F.cross_entropy(model(x), y)
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        losses.append(loss.item())
+        losses.append(scaled_step(model, optimizer, scaler, x, y).item())
         scales.append(scaler.get_scale())
         if len(scales) == 2:
             assert scales[1] == scales[0] / 2  # left out

@@ -3,9 +3,6 @@ standin_kernels.py) and on a GPU where there is one; and all of them compiled fo
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import standin_kernels
+from standin_kernels import launched, needs_compiler
 
 import tinygrad_m as tg
 from tinygrad_m import kernels, nn, optim
 from tinygrad_m.nn import functional as F
-
-ARCHITECTURES = ["75", "80", "90", "100", "120"]  # Turing, Ampere, Hopper, and two Blackwells
-needs_compiler = pytest.mark.skipif(standin_kernels.COMPILER is None, reason="g++ runs the kernels without a GPU")
 
 
 @pytest.fixture(autouse=True)
@@ -40,42 +35,14 @@ def plainly(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], An
     return run
 
 
-def launched(f: Callable[[], Any]) -> int:
-    """How many kernels of ours f() starts, on the stand-in."""
-    before = standin_kernels.RawModule.launches
-    f()
-    return standin_kernels.RawModule.launches - before
-
-
 # -- they compile -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("type_", ["float", "double"])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", standin_kernels.ARCHITECTURES)
 def test_kernels_compile_for_every_architecture(architecture: str, type_: str, tmp_path: Path) -> None:
     """With CuPy's own compiler, NVRTC, or with nvcc: neither needs a GPU."""
-    options = ["-std=c++17", f"-DREAL={type_}", f"-DMANY={kernels.MANY}"]
-    options.append(f"-arch=sm_{architecture}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from cupy_backends.cuda.libs import nvrtc
-        nvrtc.getVersion()
-    except Exception:  # no CuPy, or no NVRTC beside it
-        nvrtc = None
-    if nvrtc is not None:
-        program = nvrtc.createProgram(kernels.SOURCE.read_text(), "kernels.cu", (), ())
-        try:
-            nvrtc.compileProgram(program, tuple(options))
-        except Exception:
-            pytest.fail(nvrtc.getProgramLog(program))
-        return
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        pytest.skip("needs CuPy with NVRTC, or nvcc")
-    command = [nvcc, *options, "-cubin", "-o", str(tmp_path / "kernels.cubin"), str(kernels.SOURCE)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    standin_kernels.check_compiles(architecture, (type_, type_), tmp_path)
 
 
 # -- optimizers -------------------------------------------------------------------------------------

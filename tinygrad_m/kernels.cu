@@ -17,9 +17,6 @@ struct Half {
     }
 };
 #endif
-#ifndef STORED
-#define STORED T
-#endif
 typedef STORED S;  // in memory; T is what is computed with
 
 #define EACH(i, n) long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < (n); \
@@ -283,8 +280,8 @@ extern "C" __global__ void im2col(const T *image, T *columns, Windows s) {
     }
 }
 
-// its transpose: each pixel gathers what the windows that meet it give back
-extern "C" __global__ void col2im(const T *columns, T *image, Windows s) {
+// Each pixel gathers what the windows that meet it give back: share(channel, place in the window, y, x, n) of window (y, x)
+template <typename F> __device__ void gather(T *image, const Windows &s, F share) {
     const int c = blockIdx.x / s.height, h = blockIdx.x % s.height, length = s.width * s.images;
     image += blockIdx.x * (long long)length;
     for (int t = threadIdx.x; t < length; t += blockDim.x) {
@@ -294,12 +291,18 @@ extern "C" __global__ void col2im(const T *columns, T *image, Windows s) {
             const int y = s.row(h, i);
             for (int j = 0; y >= 0 && j < s.kernel_x; j++) {
                 const int x = s.column(w, j);
-                const long long place = (c * s.kernel_y + i) * s.kernel_x + j;
-                if (x >= 0) total += columns[((place * s.oh + y) * s.ow + x) * s.images + n];
+                if (x >= 0) total += share(c, i * s.kernel_x + j, y, x, n);
             }
         }
         image[t] = total;
     }
+}
+
+// the transpose of im2col
+extern "C" __global__ void col2im(const T *columns, T *image, Windows s) {
+    gather(image, s, [&](long long c, int place, int y, int x, int n) {
+        return columns[(((c * s.kernel_y * s.kernel_x + place) * s.oh + y) * s.ow + x) * s.images + n];
+    });
 }
 
 // ops/pool.py's _max_pool(): the largest of each window, and which place it is at, the first of equal ones; 255: of none,
@@ -328,23 +331,12 @@ extern "C" __global__ void max_pool(const T *image, T *out, unsigned char *winne
     }
 }
 
-// ops/pool.py's _max_scatter(): each pixel gathers the gradients of the windows that it has won
+// ops/pool.py's _max_scatter(): the gradients of the windows that a pixel has won
 extern "C" __global__ void max_pool_back(const T *g, const unsigned char *winners, T *image, Windows s) {
-    const int c = blockIdx.x / s.height, h = blockIdx.x % s.height, length = s.width * s.images;
-    image += blockIdx.x * (long long)length;
-    for (int t = threadIdx.x; t < length; t += blockDim.x) {
-        const int w = t / s.images, n = t - w * s.images;
-        T total = 0;
-        for (int i = 0; i < s.kernel_y; i++) {
-            const int y = s.row(h, i);
-            for (int j = 0; y >= 0 && j < s.kernel_x; j++) {
-                const int x = s.column(w, j);
-                const long long window = ((c * (long long)s.oh + y) * s.ow + x) * s.images + n;
-                if (x >= 0 && winners[window] == i * s.kernel_x + j) total += g[window];
-            }
-        }
-        image[t] = total;
-    }
+    gather(image, s, [&](long long c, int place, int y, int x, int n) {
+        const long long window = ((c * s.oh + y) * s.ow + x) * s.images + n;
+        return winners[window] == place ? g[window] : (T)0;
+    });
 }
 
 // -- elements --------------------------------------------------------------------------------------------------------

@@ -61,8 +61,12 @@ def _kernel(xp: Any, name: str, types: tuple[str, str]) -> Any:
 
 @cache
 def _module(xp: Any, types: tuple[str, str]) -> Any:
-    options = f"-DREAL={types[0]}", f"-DSTORED={types[1]}", f"-DMANY={MANY}"
-    return xp.RawModule(code=SOURCE.read_text(), options=options)
+    return xp.RawModule(code=SOURCE.read_text(), options=options(types))
+
+
+def options(types: tuple[str, str]) -> tuple[str, ...]:
+    """What the compiler is told, for one of TYPES' pairs."""
+    return f"-DREAL={types[0]}", f"-DSTORED={types[1]}", f"-DMANY={MANY}"
 
 
 def rows(name: str, like: Array, n: int, length: int, *args: Any) -> None:
@@ -124,20 +128,24 @@ def unscale(grads: Sequence[Array], numbers: Array, found: Array) -> list[Array]
     """What amp.GradScaler.unscale_() does to gradients of one device, MANY in a launch. Returns those that are left for
     the plain rule."""
     together: dict[str, list[Item]] = {}
+    left: list[Array] = []
     for g in grads:
         if fits(g):
             together.setdefault(g.dtype.char, []).append((g, g, [], False, None))
+        else:
+            left.append(g)
     for items in together.values():
         for start in range(0, len(items), MANY):
             update("unscale", items[start : start + MANY], numbers, found)
-    return [g for g in grads if not fits(g)]
+    return left
 
 
 def rescale(numbers: Array, found: Array, *settings: float) -> bool:
     """What amp.GradScaler.update() does, in one launch, if a kernel can."""
-    if fits(numbers):
+    can = fits(numbers)
+    if can:
         launch("rescale", numbers, (1,), 1, numbers, found, *map(np.float64, settings))
-    return fits(numbers)
+    return can
 
 
 def product(a: Any, b: Any) -> Any:
@@ -159,11 +167,12 @@ def product(a: Any, b: Any) -> Any:
         left, right = [xp.broadcast_to(x, (*batch, *x.shape[-2:])).reshape(-1, *x.shape[-2:]) for x in (left, right)]
     else:
         left, right = left[None], right[None]
+    shape = (*batch, *(m,)[: a.ndim - 1], *(n,)[: b.ndim - 1])
     if cublas.binding() is not None and left.size and right.size:
         out = xp.empty((len(left), m, n), a.dtype)
         with backend.on(a):
             cublas.matmul(xp, left, right, out)
-        return out.reshape((*batch, *(m,)[: a.ndim - 1], *(n,)[: b.ndim - 1]))
+        return out.reshape(shape)
     tiles, parts = -(-m // TILE) * -(-n // TILE), 1
     if len(left) == 1 and a.dtype.char != "e":  # few tiles of long rows: cut these, and add up
         parts = next((p for p in range(min(k // 64, ENOUGH // max(tiles, 1)), 1, -1) if k % p == 0), 1)
@@ -177,4 +186,4 @@ def product(a: Any, b: Any) -> Any:
         launch("matmul", a, grid, 256, left, right, out, *map(np.int64, sizes))
     if parts > 1:
         out = out.sum(axis=0)
-    return out.reshape((*batch, *(m,)[: a.ndim - 1], *(n,)[: b.ndim - 1]))
+    return out.reshape(shape)

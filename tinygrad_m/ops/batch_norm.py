@@ -16,6 +16,7 @@ from ..backend import Array
 from ..operation import op
 from .elementwise import XP, rsqrt, square
 from .pieces import each, ordered_as, ranges, scratch
+from .windows import batch_last
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -186,7 +187,7 @@ def _backward(g: Array, x: Array, moments: Moments, weight: Any = 1.0, back: Any
 
 
 def _on_cuda(xp: Any, x: Array, weight: Any, bias: Any, moments: Moments) -> Array:
-    by_channel = xp.ascontiguousarray(x.transpose(*range(1, x.ndim), 0))
+    by_channel = batch_last(xp, x)
     n, out, found = x.size // x.shape[1], xp.empty_like(by_channel), xp.empty((3, x.shape[1]), x.dtype)
     arrays = [None if isinstance(p, float) else xp.ascontiguousarray(p) for p in (weight, bias)]
     kernels.rows("batch_norm", x, len(out), n, by_channel, *arrays, out, found, np.int64(n), np.float64(moments.eps))
@@ -198,7 +199,7 @@ def _on_cuda(xp: Any, x: Array, weight: Any, bias: Any, moments: Moments) -> Arr
 def _backward_on_cuda(g: Array, x: Array, moments: Moments, weight: Any) -> Array:
     """The gradient of x; sum(g) and sum(g hat) are left in moments.sums."""
     xp = backend.of(x).xp
-    arrays = [xp.ascontiguousarray(a.transpose(*range(1, x.ndim), 0)) for a in (g, x)]
+    arrays = [batch_last(xp, a) for a in (g, x)]
     n, back, sums = x.size // x.shape[1], xp.empty_like(arrays[1]), xp.empty((2, x.shape[1]), x.dtype)
     arrays += [None if isinstance(weight, float) else xp.ascontiguousarray(weight), moments.found, back, sums]
     kernels.rows("batch_norm_back", x, len(back), n, *arrays, np.int64(n))
