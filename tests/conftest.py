@@ -22,7 +22,7 @@ import standin_kernels
 from standin import fake_cupy, fake_erf
 
 import tinygrad_m as tg
-from tinygrad_m import backend, cublas, kernels
+from tinygrad_m import backend, cublas, cudnn, kernels
 
 GPUS = tg.device_count() if importlib.util.find_spec("cupy") else 0
 _REAL = backend._cuda
@@ -50,7 +50,9 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     fake_cupy.reset()
     monkeypatch.setattr(backend, "_cuda", backend.Backend("cuda", fake_cupy, fake_erf))
     monkeypatch.setattr(backend, "_default", "cpu")
-    monkeypatch.setattr(cublas, "binding", lambda: None)  # the real one needs a GPU
+    monkeypatch.setattr(cublas, "binding", lambda: None)  # the real ones need a GPU
+    monkeypatch.setattr(backend, "cublas_of_cupy", lambda: None)
+    monkeypatch.setattr(cudnn, "_way", "own")
     if standin_kernels.COMPILER is None:
         monkeypatch.setattr(kernels, "ENABLED", False)
     yield fake_cupy

@@ -1,7 +1,8 @@
 """CUDA kernels without a GPU: their source, compiled by g++ as C++ with what CUDA adds put in by a few macros, runs on
-the stand-in's arrays (standin.py). Threads of a block are threads, so that __syncthreads() and __shared__ mean what
-they mean on the device; blocks run one after the other. It is as strict as may be: an argument of another size than the
-parameter's, an array of another device and a null pointer for a number are refused."""
+the stand-in's arrays (standin.py). Threads of a block take turns at each __syncthreads(), so that this and __shared__
+mean what they mean on the device, and a missing one shows; blocks run one after the other. It is as strict as may be:
+an argument of another size than the parameter's, an array of another device and a null pointer for a number are
+refused."""
 
 from __future__ import annotations
 
@@ -28,20 +29,65 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ runs the kerne
 ARCHITECTURES = ["75", "80", "90", "100", "120"]  # Turing, Ampere, Hopper, and two Blackwells
 FOLDER = Path(tempfile.gettempdir()) / "tinygrad_m-stand-in-kernels"  # compiled ones, by a hash of their source
 BEFORE = r"""
-#include <barrier>
+#undef _FORTIFY_SOURCE
 #include <cmath>
-#include <thread>
+#include <functional>
+#include <mutex>
+#include <setjmp.h>
+#include <ucontext.h>
 #include <vector>
-using std::exp; using std::log; using std::pow; using std::sqrt;
+using std::exp; using std::log; using std::pow; using std::sqrt; using std::tanh;
 struct Dim { unsigned int x = 1, y = 1, z = 1; };
-static thread_local Dim threadIdx, blockIdx;
-static Dim blockDim, gridDim;
-static std::barrier<> *block;
+static Dim threadIdx, blockIdx, blockDim, gridDim;
 #define __global__
 #define __device__
 #define __shared__ static
-static void __syncthreads() { block->arrive_and_wait(); }
 typedef _Float16 Half;
+
+// A thread of a block: it runs until it meets __syncthreads() or ends, then the next one does. A context starts it, as
+// it needs a stack of its own; jumps go on with it, which are faster.
+struct Thread { ucontext_t start; jmp_buf place; bool begun, done; };
+static const size_t STACK = 1 << 15;
+static std::vector<Thread> team;
+static std::vector<char> stacks;
+static std::function<void()> body;
+static unsigned int running;
+static jmp_buf turn;
+static std::mutex one_launch;
+
+static void begin() { body(); team[running].done = true; _longjmp(turn, 1); }
+static void __syncthreads() { if (!_setjmp(team[running].place)) _longjmp(turn, 1); }
+static void go_on(unsigned int thread) {
+    running = threadIdx.x = thread;
+    if (_setjmp(turn)) return;
+    if (team[thread].begun) _longjmp(team[thread].place, 1);
+    team[thread].begun = true;
+    setcontext(&team[thread].start);
+}
+
+static void run_block(bool together) {
+    const unsigned int threads = blockDim.x;
+    threadIdx = {0, 0, 0};
+    if (!together) { for (; threadIdx.x < threads; threadIdx.x++) body(); return; }
+    team.resize(threads);
+    if (stacks.size() < threads * STACK) stacks.resize(threads * STACK);
+    for (unsigned int k = 0; k < threads; k++) {
+        getcontext(&team[k].start);
+        team[k].start.uc_stack.ss_sp = stacks.data() + k * STACK;
+        team[k].start.uc_stack.ss_size = STACK;
+        team[k].start.uc_link = nullptr;
+        makecontext(&team[k].start, begin, 0);
+        team[k].begun = team[k].done = false;
+    }
+    unsigned int alive = threads;
+    for (int round = 0; alive; round++)  // from the first to the last, and back: who lacks a __syncthreads() comes too
+        for (unsigned int k = 0; k < threads; k++) {  // early in one of the two
+            const unsigned int thread = round % 2 ? threads - 1 - k : k;
+            if (team[thread].done) continue;
+            go_on(thread);
+            alive -= team[thread].done;
+        }
+}
 """
 AFTER = r"""
 extern "C" void sizes_NAME(long long *out) {
@@ -49,23 +95,15 @@ extern "C" void sizes_NAME(long long *out) {
     for (int k = 0; k < COUNT; k++) out[k] = all[k];
 }
 extern "C" void launch_NAME(void **args, unsigned int *grid, unsigned int threads) {
+    std::lock_guard<std::mutex> alone(one_launch);
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {threads, 1, 1};
-    std::barrier<> all(threads);
-    block = &all;
-    auto run = [&](unsigned int thread) {
-        threadIdx = {thread, 0, 0};
-        for (unsigned int z = 0; z < grid[2]; z++) for (unsigned int y = 0; y < grid[1]; y++)
-            for (unsigned int x = 0; x < grid[0]; x++) {
-                blockIdx = {x, y, z};
-                NAME(ARGS);
-                if (TOGETHER) all.arrive_and_wait();  // __shared__ memory is the next block's now
-            }
-    };
-    if (!TOGETHER) { for (unsigned int k = 0; k < threads; k++) run(k); return; }
-    std::vector<std::thread> team;
-    for (unsigned int k = 0; k < threads; k++) team.emplace_back(run, k);
-    for (auto &one : team) one.join();
+    body = [=] { NAME(ARGS); };
+    for (unsigned int z = 0; z < grid[2]; z++) for (unsigned int y = 0; y < grid[1]; y++)
+        for (unsigned int x = 0; x < grid[0]; x++) {
+            blockIdx = {x, y, z};
+            run_block(TOGETHER);
+        }
 }
 """
 
@@ -99,19 +137,8 @@ def library(source: str, options: tuple[str, ...]) -> ctypes.CDLL:
         FOLDER.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
             made = Path(folder, "kernels.so")
-            command = [
-                COMPILER,
-                "-x",
-                "c++",
-                "-",
-                "-std=c++20",
-                "-O1",
-                "-ffp-contract=off",
-                "-shared",
-                "-Wl,-Bsymbolic",
-                "-fPIC",
-                "-pthread",
-            ]
+            flags = "-x c++ - -std=c++20 -O1 -ffp-contract=off -shared -Wl,-Bsymbolic -fPIC"
+            command = [COMPILER, *flags.split()]
             done = subprocess.run([*command, *options, "-o", str(made)], input=text, text=True, capture_output=True)
             if done.returncode:
                 raise RuntimeError(f"CompileException: {done.stderr}")
@@ -196,9 +223,9 @@ def launched(f: Callable[[], Any]) -> int:
     return RawModule.launches - before
 
 
-def check_compiles(architecture: str, types: tuple[str, str], folder: Path) -> None:
-    """Compile the kernels with CuPy's own compiler, NVRTC, or with nvcc: neither needs a GPU."""
-    options = ["-std=c++17", *kernels.options(types), f"-arch=sm_{architecture}"]
+def check_compiles(file: Path, architecture: str, types: tuple[str, str], folder: Path) -> None:
+    """Compile a file of kernels with CuPy's own compiler, NVRTC, or with nvcc: neither needs a GPU."""
+    options, text = ["-std=c++17", *kernels.options(types), f"-arch=sm_{architecture}"], kernels.source(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -207,7 +234,7 @@ def check_compiles(architecture: str, types: tuple[str, str], folder: Path) -> N
     except Exception:  # no CuPy, or no NVRTC beside it
         nvrtc = None
     if nvrtc is not None:
-        program = nvrtc.createProgram(kernels.SOURCE.read_text(), "kernels.cu", (), ())
+        program = nvrtc.createProgram(text, file.name, (), ())
         try:
             nvrtc.compileProgram(program, tuple(options))
         except Exception:
@@ -216,6 +243,7 @@ def check_compiles(architecture: str, types: tuple[str, str], folder: Path) -> N
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         pytest.skip("needs CuPy with NVRTC, or nvcc")
-    command = [nvcc, *options, "-cubin", "-o", str(folder / "kernels.cubin"), str(kernels.SOURCE)]
+    (folder / file.name).write_text(text, encoding="utf-8")
+    command = [nvcc, *options, "-cubin", "-o", str(folder / "kernels.cubin"), str(folder / file.name)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

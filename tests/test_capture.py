@@ -362,3 +362,23 @@ def test_a_schedules_mistake_is_noticed_before_a_replay(cuda: Any) -> None:
     with pytest.raises(ValueError, match="lr must be in"):
         step(tg.ones(3, device="cuda"))
     assert optimizer.state[0]["step"] == count
+
+
+def test_autocast_and_no_grad_have_recordings_of_their_own(there: str) -> None:
+    weight = tg.ones(4, 3, device=there, requires_grad=True)
+    seen = []
+
+    @tg.capture
+    def step(x: tg.Tensor) -> tg.Tensor:
+        out = F.linear(x, weight)
+        seen.append((str(out.dtype), out.requires_grad))
+        return out
+
+    x = tg.ones(2, 3, device=there)
+    for k in range(5):
+        assert step(x).dtype == "float32"
+        with tg.amp.autocast():
+            assert step(x).dtype == "float16"
+        with tg.no_grad():
+            assert step(x * float(k)).tolist() == [[3.0 * k] * 4] * 2
+    assert len(seen) == 12 and set(seen) == {("float32", True), ("float16", True), ("float32", False)}

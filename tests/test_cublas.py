@@ -1,5 +1,6 @@
-"""Products through nvmath-python's cuBLAS, while a step is captured: that cuBLAS is told the right sizes, orders and
-steps. Without a GPU a stand-in for cuBLAS, which knows only what it is told, computes on the stand-in's memory."""
+"""Products by cuBLAS, through CuPy's binding, or nvmath-python's while a step is captured: that cuBLAS is told the
+right sizes, orders and steps. Without a GPU a stand-in for cuBLAS, which knows only what it is told, computes on the
+stand-in's memory."""
 
 from __future__ import annotations
 
@@ -66,6 +67,10 @@ def fake_cublas(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any
     module.ComputeType = SimpleNamespace(COMPUTE_32F=68, COMPUTE_32F_FAST_TF32=77, COMPUTE_64F=70)
     module.GemmAlgo = SimpleNamespace(DEFAULT=-1)
     monkeypatch.setattr(cublas, "binding", lambda: module)
+    monkeypatch.setattr(
+        tg.backend, "cublas_of_cupy", lambda: SimpleNamespace(gemmStridedBatchedEx=gemm_strided_batched_ex)
+    )
+    monkeypatch.setattr(cuda.cuda, "device", SimpleNamespace(get_cublas_handle=lambda: 7))
     COMPUTED.clear()
     cublas._handle.cache_clear()
     yield asked
@@ -80,15 +85,17 @@ LAYOUTS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("captured", [True, False])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("right", LAYOUTS)
 @pytest.mark.parametrize("left", LAYOUTS)
-def test_all_orders_in_memory(left: str, right: str, dtype: str, fake_cublas: list[Any]) -> None:
+def test_all_orders_in_memory(left: str, right: str, dtype: str, captured: bool, fake_cublas: list[Any]) -> None:
     rng = np.random.default_rng(0)
     for a, b in [((3, 4), (4, 5)), ((1, 4), (4, 1)), ((3, 1), (1, 5)), ((2, 3, 4), (2, 4, 5)), ((2, 3, 4), (4, 5))]:
         x, y = rng.normal(size=a).astype(dtype), rng.normal(size=b).astype(dtype)
         s, t = LAYOUTS[left](tg.Tensor(x, device="cuda:1")), LAYOUTS[right](tg.Tensor(y, device="cuda:1"))
-        step = tg.capture(lambda one, s=s, t=t: s @ t * one, warmup=1)
+        step: Any = lambda one, s=s, t=t: s @ t * one  # noqa: E731
+        step = tg.capture(step, warmup=1) if captured else step
         for _ in range(3):
             got = step(tg.ones(1, dtype=dtype, device="cuda:1")).numpy()
             wide = x.astype("float64") @ y.astype("float64")
@@ -96,12 +103,15 @@ def test_all_orders_in_memory(left: str, right: str, dtype: str, fake_cublas: li
                 got, wide, rtol=0, atol={"float16": 0.01, "float32": 1e-5, "float64": 1e-12}[dtype]
             )
     assert set(COMPUTED) == ({70} if dtype == "float64" else {68})
+    assert bool(fake_cublas) == captured
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_captured_training_through_cublas(model: str, fake_cublas: list[Any]) -> None:
     expected = test_capture.train(model, "momentum", "cuda:1", captured=False)
-    assert not COMPUTED  # only while a step is captured, and once before
+    assert bool(COMPUTED) == (model == "cnn")  # two matrices are CuPy's affair, stacks are not
+    assert not fake_cublas  # nvmath only while a step is captured, and once before
+    COMPUTED.clear()
     for a, b in zip(test_capture.train(model, "momentum", "cuda:1", captured=True), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
     assert COMPUTED and fake_cublas[0] == ("workspace", cublas.WORKSPACE)
@@ -132,6 +142,17 @@ def test_nvmath_has_what_is_called() -> None:
     assert cublas.binding() is module
     for name in ("create", "set_workspace", "set_stream", "gemm_strided_batched_ex"):
         assert callable(getattr(module, name))
-    assert int(module.GemmAlgo.DEFAULT) == -1
-    assert (int(module.ComputeType.COMPUTE_32F), int(module.ComputeType.COMPUTE_64F)) == (68, 70)
-    assert int(module.Operation.N) == 0 and int(module.Operation.T) == 1
+    assert int(module.GemmAlgo.DEFAULT) == cublas.DEFAULT
+    for name in ("COMPUTE_32F", "COMPUTE_32F_FAST_TF32", "COMPUTE_64F"):
+        assert int(getattr(module.ComputeType, name)) == getattr(cublas, name)
+    assert (int(module.Operation.N), int(module.Operation.T)) == (cublas.NO_TRANSPOSE, cublas.TRANSPOSE)
+
+
+def test_cupy_has_what_is_called() -> None:
+    try:
+        from cupy.cuda.device import get_cublas_handle
+        from cupy_backends.cuda.libs import cublas as module
+    except Exception as error:
+        pytest.skip(f"needs CuPy with cuBLAS: {error}")
+    assert callable(get_cublas_handle) and callable(module.gemmStridedBatchedEx)
+    assert tg.backend.cublas_of_cupy() is module

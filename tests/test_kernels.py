@@ -4,6 +4,7 @@ standin_kernels.py) and on a GPU where there is one; and all of them compiled fo
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from standin_kernels import launched, needs_compiler
 import tinygrad_m as tg
 from tinygrad_m import kernels, nn, optim
 from tinygrad_m.nn import functional as F
+from tinygrad_m.ops import conv_cuda
+from tinygrad_m.ops.fused import biased, plain_biased
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +45,9 @@ def plainly(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], An
 @pytest.mark.parametrize("architecture", standin_kernels.ARCHITECTURES)
 def test_kernels_compile_for_every_architecture(architecture: str, type_: str, tmp_path: Path) -> None:
     """With CuPy's own compiler, NVRTC, or with nvcc: neither needs a GPU."""
-    standin_kernels.check_compiles(architecture, (type_, type_), tmp_path)
+    assert len(kernels.files()) == 5
+    for file in kernels.files():
+        standin_kernels.check_compiles(file, architecture, (type_, type_), tmp_path)
 
 
 # -- optimizers -------------------------------------------------------------------------------------
@@ -256,7 +261,7 @@ def normalised(x: np.ndarray, home: str, affine: bool, images_last: bool) -> lis
 @pytest.mark.parametrize("images_last", [True, False])
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", [(4, 3, 5, 6), (33, 2), (2, 5, 40, 1), (3, 1, 20)])
+@pytest.mark.parametrize("shape", [(4, 3, 5, 6), (33, 2), (2, 5, 40, 1), (3, 1, 20), (7, 1, 30, 31)])
 def test_batch_norm_is_the_plain_one(
     shape: tuple[int, ...], dtype: str, affine: bool, images_last: bool, there: str, plainly: Any
 ) -> None:
@@ -270,14 +275,14 @@ def test_batch_norm_is_the_plain_one(
 
 
 @needs_compiler
-def test_batch_norm_is_one_launch_each_way(cuda: Any) -> None:
+def test_batch_norm_is_two_launches_each_way(cuda: Any) -> None:
     layer = nn.BatchNorm2d(3).to("cuda:1")
     x = tg.randn(4, 3, 5, 5, device="cuda:1").requires_grad_()
     out: list[tg.Tensor] = []
-    assert launched(lambda: out.append(layer(x))) == 1
-    assert launched(lambda: out[0].sum().backward()) == 1
+    assert launched(lambda: out.append(layer(x))) == 2
+    assert launched(lambda: out[0].sum().backward()) == 2
     weight_only = layer(x.detach())
-    assert launched(lambda: weight_only.sum().backward()) == 1
+    assert launched(lambda: weight_only.sum().backward()) == 2
     assert cuda.syncs == 0
 
 
@@ -346,6 +351,140 @@ def test_max_pool_is_the_plain_one(settings: Any, kind: str, there: str, plainly
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("settings", SLIDING)
+def test_avg_pool_is_the_plain_one(settings: Any, there: str, plainly: Any) -> None:
+    x = np.random.default_rng(10).normal(size=(3, 2, 9, 8))
+    settings = {"padding": (0, 0), **settings}
+    kernel, stride, padding = settings["kernel"], settings.get("stride"), settings["padding"]
+
+    def run(home: str) -> list[Any]:
+        return through(lambda x: F.avg_pool2d(x, kernel, stride, padding), [x], home)
+
+    got = run(there)
+    for expected in (plainly(lambda: run(there)), run("cpu")):
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("settings", SLIDING[:3])
+def test_images_in_float16(settings: Any, there: str) -> None:
+    """Sums are in float32: the errors are those of rounding inputs and results."""
+    rng = np.random.default_rng(11)
+    x, w = rng.normal(size=(3, 4, 9, 8)).astype("float16"), rng.normal(size=(6, 4, *settings["kernel"])) / 4
+    kernel, others = settings["kernel"], {key: value for key, value in settings.items() if key != "kernel"}
+    pooling = {"kernel_size": kernel, "stride": others["stride"]}
+    cases: list[Any] = [
+        (lambda x, w: tg.conv2d(x, w, **others), [x, w.astype("float16")]),
+        (lambda x: F.max_pool2d(x, **pooling), [x]),
+        (lambda x: F.avg_pool2d(x, **pooling), [x]),
+    ]
+    for f, arrays in cases:
+        found = []
+        for home, dtype in ((there, "float16"), ("cpu", "float64")):
+            tensors = [tg.Tensor(a.astype(dtype), device=home, requires_grad=True) for a in arrays]
+            out = f(*tensors)
+            (out * out).sum().backward()
+            assert out.dtype == dtype and all(t.grad.dtype == dtype for t in tensors)
+            found.append([out.numpy(), *[t.grad.numpy() for t in tensors]])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=5e-3, atol=5e-3 * abs(b).max())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("kernel", [(3, 2), (1, 1)])
+def test_convolution_in_parts_is_the_same(
+    kernel: tuple[int, int], groups: int, there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(12)
+    arrays = [rng.normal(size=size) for size in ((5, 4, 6, 7), (6, 4 // groups, *kernel), (6,))]
+    found = []
+    for size in (conv_cuda.COLUMNS, 2 * 4 * 8 * 42, 1):  # of all images, of some, and at least of one
+        monkeypatch.setattr(conv_cuda, "COLUMNS", size)
+        found.append(through(lambda x, w, b: tg.conv2d(x, w, b, groups=groups), arrays, there))
+    for other in (found[1], found[2], through(lambda x, w, b: tg.conv2d(x, w, b, groups=groups), arrays, "cpu")):
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11 * abs(b).max())
+
+
+# -- bias and activation ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.Sigmoid])
+@pytest.mark.parametrize("shape", [(3, 2, 5, 4), (2, 5, 4), (7, 6), (6,), (2, 3, 6), (0, 6)])
+def test_bias_and_activation_together(
+    shape: tuple[int, ...], activation: Any, dtype: str, there: str, plainly: Any
+) -> None:
+    """A layer and its activation in a Sequential: as each by itself on the CPU, and on CUDA without kernels."""
+    rng = np.random.default_rng(13)
+    x = rng.normal(size=shape).astype(dtype)
+
+    def run(home: str) -> list[Any]:
+        tg.manual_seed(1)
+        model = nn.Sequential(nn.Conv2d(2, 3, 2) if shape[-1] == 4 else nn.Linear(6, 5), activation()).to(home, dtype)
+        t = tg.Tensor(x, device=home, requires_grad=True)
+        every = [t, *model.parameters()]
+        out = model(t)
+        (out * out).sum().backward()
+        first = tg.grad((model(t) * out.detach()).sum(), every, create_graph=True)
+        second = tg.grad(sum((g * g).sum() for g in first), every, allow_unused=True)
+        found = [out, *[p.grad for p in every], *first, *[g for g in second if g is not None]]
+        return [a.numpy() for a in found]
+
+    got, tolerance = run(there), 1e-10 if dtype == "float64" else 2e-4
+    for expected in (plainly(lambda: run(there)), run("cpu")):
+        for a, b in zip(got, expected, strict=True):
+            assert a.dtype == dtype
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+def test_biased_of_large_and_of_lost_numbers(activation: str, there: str) -> None:
+    x = np.array([[0.0, -0.0, 1.0, np.nan, np.inf, -np.inf, 1000.0, -1000.0]], np.float32).T + np.zeros((1, 3), "f")
+    found = []
+    for home, f in ((there, biased), ("cpu", plain_biased)):
+        t, bias = (tg.Tensor(a, device=home, requires_grad=True) for a in (x, np.array([0.0, 1.0, -1.0], "f")))
+        out = f(t, bias, activation, 1)
+        out.sum().backward()
+        found.append([out.numpy(), t.grad.numpy(), bias.grad.numpy()])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
+@needs_compiler
+def test_bias_and_activation_are_one_launch_each_way(cuda: Any) -> None:
+    def launches(layer: nn.Module, x: tg.Tensor) -> list[int]:
+        model, out = nn.Sequential(layer, nn.ReLU()).to("cuda:1"), []
+        return [launched(lambda: out.append(model(x))), launched(lambda: out[0].backward(tg.ones_like(out[0])))]
+
+    for x, make in [(tg.randn(5, 4), partial(nn.Linear, 4, 3)), (tg.randn(5, 2, 3, 3), partial(nn.Conv2d, 2, 3, 1))]:
+        x = x.to("cuda:1")
+        assert launches(make(), x) == [1, 1]  # not again for the bias
+        assert launches(make(bias=False), x) == [0, 1]
+    assert cuda.syncs == 0
+
+
+@needs_compiler
+def test_images_stay_as_they_lie(cuda: Any) -> None:
+    """(N, C, H, W) in memory from layer to layer: CuPy's operations give no other order, and no kernel has to copy."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3), nn.Tanh(),
+        nn.AvgPool2d(2), nn.Dropout(), nn.Conv2d(6, 5, 1), nn.Flatten(),
+    ).to("cuda")  # fmt: skip
+    x = tg.randn(8, 1, 14, 14, device="cuda", requires_grad=True)
+    copies = []
+    whole = cuda.ascontiguousarray
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            type(cuda), "ascontiguousarray", lambda _, a: copies.append(a.flags.c_contiguous) or whole(a), raising=False
+        )
+        for layer in model:
+            x = layer(x)
+            assert x.data.flags.c_contiguous, layer
+        model(tg.randn(8, 1, 14, 14, device="cuda", requires_grad=True)).backward(tg.ones(8, 20, device="cuda"))
+    assert len(copies) > 10 and all(copies)
+
+
 @needs_compiler
 def test_images_take_few_launches(cuda: Any) -> None:
     x = tg.randn(2, 3, 8, 8, device="cuda:1", requires_grad=True)
@@ -407,7 +546,7 @@ def test_a_step_of_a_network_starts_few_kernels_and_waits_for_none(cuda: Any) ->
         F.cross_entropy(model(x), y).backward()
         optimizer.step()
 
-    assert launched(step) == 5  # batch norm forward and back, dropout's mask, cross-entropy, the update
+    assert launched(step) == 8  # batch norm forward and back, dropout's mask, relu's slope, cross-entropy, the update
     assert cuda.syncs == 0
 
 
@@ -433,3 +572,23 @@ def test_the_stand_in_refuses_what_a_gpu_would_punish(cuda: Any) -> None:
         twice((1,), (1,), (x, np.int64(3)))
     with pytest.raises(RuntimeError, match="CompileException"):
         cuda.RawModule(code=source + "nonsense").get_function("twice")
+
+
+@needs_compiler
+@pytest.mark.parametrize("gap", ["first", "second", "none"])
+def test_the_stand_in_finds_a_missing_syncthreads(gap: str, cuda: Any) -> None:
+    source = """typedef float T;
+    extern "C" __global__ void backwards(T *x) {
+        __shared__ float there[64];
+        for (int again = 0; again < 3; again++) {
+            there[threadIdx.x] = x[threadIdx.x];
+            FIRST;
+            x[threadIdx.x] = there[blockDim.x - 1 - threadIdx.x] + 1;
+            SECOND;
+        }
+    }"""
+    source = source.replace("FIRST", "" if gap == "first" else "__syncthreads()")
+    source = source.replace("SECOND", "" if gap == "second" else "__syncthreads()")
+    x = cuda.asarray(np.arange(64, dtype=np.float32))
+    cuda.RawModule(code=source).get_function("backwards")((1,), (64,), (x,))
+    assert (x.get().tolist() == [66.0 - k for k in range(64)]) == (gap == "none")

@@ -24,6 +24,7 @@ from .backend import (
 )
 from .capture import capture
 from .creation import *  # noqa: F403
+from .cudnn import get_convolution, set_convolution
 from .gradcheck import GradcheckError, gradcheck
 from .interop import PYTORCH_NAMES
 from .ops.conv import *  # noqa: F403  (every operation, by its NumPy or array API name)
@@ -40,9 +41,9 @@ from .tensor import Tensor, from_dlpack
 __version__ = "0.1.0"
 __all__ = [
     "CaptureError", "DeviceError", "GradcheckError", "GraphError", "Tensor", "amp", "capture", "data", "device_count",
-    "enable_grad", "from_dlpack", "get_default_device", "get_float32_matmul_precision", "get_num_threads", "grad",
-    "gradcheck", "is_grad_enabled", "manual_seed", "nn", "no_grad", "ops", "optim", "set_default_device",
-    "set_float32_matmul_precision", "set_num_threads",
+    "enable_grad", "from_dlpack", "get_convolution", "get_default_device", "get_float32_matmul_precision",
+    "get_num_threads", "grad", "gradcheck", "is_grad_enabled", "manual_seed", "nn", "no_grad", "ops", "optim",
+    "set_convolution", "set_default_device", "set_float32_matmul_precision", "set_num_threads",
 ]  # fmt: skip
 __all__ += creation.__all__
 __all__ += ops.elementwise.__all__

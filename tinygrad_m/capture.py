@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import backend
+from .autograd import is_grad_enabled
 from .backend import Array, CaptureError
+from .cudnn import get_convolution
 from .tensor import Tensor, wrap
 
 
@@ -42,7 +44,7 @@ class capture:
     Its arguments are Tensors on one GPU; what it returns (a Tensor, a tuple, list or dict of them, or None) is new in
     each call. On the CPU the step is just called. The first `warmup` calls run as usual (kernels are compiled, the
     optimizer's state is made); the next one records, and it and all later ones replay. Arguments of another shape or
-    dtype, such as a last, smaller batch, are warmed up and recorded by themselves.
+    dtype, such as a last, smaller batch, are warmed up and recorded by themselves, and so are calls inside autocast().
 
     A replay does on the GPU what was recorded, with the arguments' new values. What is done on the host happens once,
     when the step is recorded, except: the optimizer's settings and count of steps, so that schedules work (call
@@ -60,7 +62,7 @@ class capture:
             raise ValueError(f"warmup must be a whole number of at least 1, not {warmup!r}")
         self.step, self.warmup = step, warmup
         self.__name__, self.__doc__ = getattr(step, "__name__", "step"), step.__doc__
-        self._calls: dict[Any, int] = {}  # by the arguments' shapes and dtypes: how often it ran as usual
+        self._calls: dict[Any, int] = {}  # by the modes, shapes and dtypes: how often it ran as usual
         self._recordings: dict[Any, _Recording] = {}
 
     def __call__(self, *tensors: Tensor) -> Any:
@@ -72,7 +74,10 @@ class capture:
             raise CaptureError(
                 f"{self.__name__}: all arguments must be Tensors on one GPU, got {', '.join(sorted(homes))}"
             )
-        signature = tuple((t.shape, t.dtype, t.requires_grad, t.device) for t in tensors)
+        from .amp import autocasting  # here, as many scripts do without
+
+        modes = autocasting.on, is_grad_enabled(), backend.get_float32_matmul_precision(), get_convolution()
+        signature = modes, *((t.shape, t.dtype, t.requires_grad, t.device) for t in tensors)
         calls = self._calls.get(signature, 0)
         if calls < self.warmup:
             self._calls[signature] = calls + 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..amp import autocasting
 from ..creation import zeros
+from ..ops.fused import biased
 from ..tensor import Tensor
 from . import functional as F
 from . import init
@@ -91,6 +92,26 @@ class _Affine(_Layer):
 
     weight: Parameter
     bias: Parameter | None
+    _channel: int  # the bias's axis in the output, from the end
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._map(x, self.bias)
+
+    def joins(self, x: Any) -> bool:
+        """Whether activated(x, ...) is faster than an activation of forward(x), and the same."""
+        usual = type(self).forward is _Affine.forward and self.bias is not None
+        return usual and isinstance(x, Tensor) and x.device != "cpu"
+
+    def activated(self, x: Tensor, activation: str) -> Tensor:
+        """relu, tanh or sigmoid of forward(x), for Sequential: on CUDA bias and activation are one launch."""
+        if self.bias is None:
+            raise ValueError(f"{type(self).__name__} has no bias: call the layer, then {activation}")
+        out = self._map(x, None)
+        bias = self.bias if self.bias.dtype == out.dtype else self.bias.astype(out.dtype)  # autocast's
+        return biased(out, bias, activation, axis=out.ndim - self._channel)  # type: ignore[no-any-return]
+
+    def _map(self, x: Tensor, bias: Parameter | None) -> Tensor:
+        raise NotImplementedError
 
     def reset_parameters(self) -> None:
         """Draw weight and bias again from U(-b, b), b = 1 / sqrt(inputs of each output)."""
@@ -108,6 +129,7 @@ class Linear(_Affine):
     First values: U(-b, b) with b = 1 / sqrt(in_features), for weight and bias."""
 
     _shown = ("in_features", "out_features")
+    _channel = 1
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device: str | None = None,
                  dtype: Any = None) -> None:  # fmt: skip
@@ -118,18 +140,20 @@ class Linear(_Affine):
         self.bias = self._parameter(self.out_features, device, dtype) if bias else None
         self.reset_parameters()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _map(self, x: Tensor, bias: Parameter | None) -> Tensor:
         x = self._input(x, self.weight)
         if x.shape[-1:] != (self.in_features,):
             hint = ": put nn.Flatten() before it" if math.prod(x.shape[1:]) == self.in_features else ""
             raise self._wrong(x, f"(..., {self.in_features})", hint)
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, self.weight, bias)
 
 
 class Conv2d(_Affine):
     """Slide out_channels kernels over images: (N, in_channels, H, W) -> (N, out_channels, H', W'), also without N,
     see functional.conv2d. weight (out_channels, in_channels / groups, kh, kw); sizes are ints or (height, width);
     padding may be "same" or "valid". First values: U(-b, b), b = 1 / sqrt(in_channels / groups kh kw)."""
+
+    _channel = 3
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
                  dilation: Any = 1, groups: int = 1, bias: bool = True, padding_mode: str = "zeros",
@@ -155,12 +179,12 @@ class Conv2d(_Affine):
                        *(name for name in usual if getattr(self, name) != usual[name]))  # fmt: skip
         self.reset_parameters()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _map(self, x: Tensor, bias: Parameter | None) -> Tensor:
         x = self._input(x, self.weight)
         if x.ndim not in (3, 4) or x.shape[-3] != self.in_channels:
             hint = ": x.reshape(-1, 1, H, W) adds the channel axis" if self.in_channels == 1 else ""
             raise self._wrong(x, f"(N, {self.in_channels}, H, W)", hint)
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return F.conv2d(x, self.weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class _Pool2d(FunctionModule, _Layer):

@@ -16,7 +16,6 @@ from ..backend import Array
 from ..operation import op
 from .elementwise import XP, rsqrt, square
 from .pieces import each, ordered_as, ranges, scratch
-from .windows import batch_last
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -183,29 +182,34 @@ def _backward(g: Array, x: Array, moments: Moments, weight: Any = 1.0, back: Any
     return sums
 
 
-# on CUDA: a kernel's row is a channel, so images that lie as (C, H, W, N) are taken as they are, and others copied
+# on CUDA: two launches each way, the first for the sums of each block's share of a channel
 
 
 def _on_cuda(xp: Any, x: Array, weight: Any, bias: Any, moments: Moments) -> Array:
-    by_channel = batch_last(xp, x)
-    n, out, found = x.size // x.shape[1], xp.empty_like(by_channel), xp.empty((3, x.shape[1]), x.dtype)
-    arrays = [None if isinstance(p, float) else xp.ascontiguousarray(p) for p in (weight, bias)]
-    kernels.rows("batch_norm", x, len(out), n, by_channel, *arrays, out, found, np.int64(n), np.float64(moments.eps))
+    x, weight, bias = (None if isinstance(a, float) else xp.ascontiguousarray(a) for a in (x, weight, bias))
+    channels, n, out, found = x.shape[1], x.size // x.shape[1], xp.empty_like(x), xp.empty((3, x.shape[1]), x.dtype)
+    parts, sizes = _parts(xp, x), (np.int64(n), np.int64(n // len(x)))
+    kernels.shares("batch_norm_moments", x, channels, n, x, parts, *sizes)
+    kernels.shares("batch_norm", x, channels, n, x, weight, bias, parts, out, found, *sizes, np.float64(moments.eps))
     moments.found, (moments.mean, moments.var, moments.rstd) = found, found
-    result: Array = out.transpose(x.ndim - 1, *range(x.ndim - 1))
-    return result
+    return out
 
 
 def _backward_on_cuda(g: Array, x: Array, moments: Moments, weight: Any) -> Array:
     """The gradient of x; sum(g) and sum(g hat) are left in moments.sums."""
-    xp = backend.of(x).xp
-    arrays = [batch_last(xp, a) for a in (g, x)]
-    n, back, sums = x.size // x.shape[1], xp.empty_like(arrays[1]), xp.empty((2, x.shape[1]), x.dtype)
-    arrays += [None if isinstance(weight, float) else xp.ascontiguousarray(weight), moments.found, back, sums]
-    kernels.rows("batch_norm_back", x, len(back), n, *arrays, np.int64(n))
-    moments.sums = weakref.ref(g), *sums
-    result: Array = back.transpose(x.ndim - 1, *range(x.ndim - 1))
-    return result
+    xp, known = backend.of(x).xp, weakref.ref(g)
+    g, x, weight = (None if isinstance(a, float) else xp.ascontiguousarray(a) for a in (g, x, weight))
+    channels, n, back, sums = x.shape[1], x.size // x.shape[1], xp.empty_like(x), xp.empty((2, x.shape[1]), x.dtype)
+    parts, sizes = _parts(xp, x), (np.int64(n), np.int64(n // len(x)))
+    kernels.shares("batch_norm_sums", x, channels, n, g, x, moments.found, parts, *sizes)
+    kernels.shares("batch_norm_back", x, channels, n, g, x, weight, moments.found, parts, back, sums, *sizes)
+    moments.sums = known, *sums
+    return back
+
+
+def _parts(xp: Any, x: Array) -> Array:
+    """For two sums of each share of each channel."""
+    return xp.empty((2, x.shape[1], kernels.count_shares(x.shape[1], x.size // x.shape[1])), x.dtype)
 
 
 @op(

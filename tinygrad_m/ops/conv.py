@@ -1,11 +1,11 @@
 """Convolution over images (N, C, H, W): one matrix product with the image's windows laid out as columns. The three
 functions _conv, _conv_input and _conv_weight are each linear in both arguments, and each one's rules are the other
-two: derivatives of every order. What stands here is the plain way, and what CuPy runs; conv_cpu.py does the same with
-NumPy, faster. windows.py says how images lie in memory; pool.py has what usually follows a convolution."""
+two: derivatives of every order. What stands here is the plain way; conv_cpu.py does the same with NumPy and
+conv_cuda.py on a GPU, faster. windows.py says how images lie in memory; pool.py has what usually follows a
+convolution."""
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..autograd import Operand
 from ..backend import Array
 from ..kernels import product
 from ..operation import composed, op
-from . import conv_cpu
+from . import conv_cpu, conv_cuda
 from .elementwise import XP
 from .windows import Pair, Windows, batch_last, windows_of
 
@@ -45,18 +45,18 @@ def _fast(xp: XP, x: Array, windows: Windows) -> bool:
     return xp is np and windows.dilation[0] == 1 and x.size > 0
 
 
+def _on_cuda(*arrays: Array) -> bool:
+    """Whether conv_cuda.py can."""
+    return kernels.fits(*arrays, dtypes="efd")
+
+
 def _columns(xp: XP, x: Array, windows: Windows, groups: int) -> tuple[Array, Pair]:
     """All windows as columns (groups, C/groups * kh * kw, oh * ow * N), and (oh, ow)."""
     oh, ow = windows.out_size(x.shape)
     columns = xp.empty((x.shape[1], *windows.kernel, oh, ow, x.shape[0]), x.dtype)
-    if kernels.fits(columns):
-        image = batch_last(xp, x)
-        sizes = kernels.windows(image.shape, windows, (oh, ow))
-        kernels.rows("im2col", columns, prod(columns.shape[:4]), ow * len(x), image, columns, sizes)
-    else:
-        image = windows.pad(xp, x)
-        for i, j, place in windows.places(oh, ow):
-            columns[:, i, j] = image[place]
+    image = windows.pad(xp, x)
+    for i, j, place in windows.places(oh, ow):
+        columns[:, i, j] = image[place]
     k = x.shape[1] // groups * windows.kernel[0] * windows.kernel[1]
     return columns.reshape(groups, k, oh * ow * x.shape[0]), (oh, ow)
 
@@ -66,14 +66,25 @@ def _rows(xp: XP, g: Array, groups: int) -> Array:
     return batch_last(xp, g).reshape(groups, g.shape[1] // groups, g.size // max(g.shape[1], 1))
 
 
+def _bias_slope(g: Any) -> Any:
+    if isinstance(g, np.ndarray):
+        return g.transpose(1, 2, 3, 0).reshape(g.shape[1], -1).sum(axis=1)  # one long row a channel
+    return g.sum(axis=(0, 2, 3))
+
+
 @op(
     x=lambda g, weight, shape, windows, groups: _conv_input(g, weight, size=shape, windows=windows, groups=groups),
     weight=lambda g, x, windows, groups: _conv_weight(g, x, windows=windows, groups=groups),
-    bias=lambda g: g.transpose(1, 2, 3, 0).reshape(g.shape[1], -1).sum(axis=1),  # one long row a channel
+    bias=_bias_slope,
 )
 def _conv(xp: XP, x: Operand, weight: Operand, bias: Operand, windows: Any = None, groups: int = 1) -> Array:
     if _fast(xp, x, windows):
         return conv_cpu.conv(x, weight, bias, windows, groups)
+    if _on_cuda(x, weight):
+        out = conv_cuda.conv(xp, x, weight, windows, groups)
+        if bias is not None:
+            out += bias.reshape(-1, 1, 1)
+        return out
     columns, (oh, ow) = _columns(xp, x, windows, groups)
     out = product(weight.reshape(groups, weight.shape[0] // groups, -1), columns)
     out = out.reshape(weight.shape[0], oh, ow, x.shape[0])
@@ -90,13 +101,10 @@ def _conv_input(xp: XP, g: Operand, weight: Operand, size: Any = None, windows: 
     """The transpose of _conv in its image (of shape `size`): what each output gives back to its window."""
     if _fast(xp, g, windows):
         return conv_cpu.conv_input(g, weight, size, windows, groups)
+    if _on_cuda(g, weight):
+        return conv_cuda.conv_input(xp, g, weight, size, windows, groups)
     columns = product(weight.reshape(groups, weight.shape[0] // groups, -1).swapaxes(1, 2), _rows(xp, g, groups))
     columns = columns.reshape(size[1], *windows.kernel, *g.shape[2:], size[0])
-    if kernels.fits(columns):
-        inner = xp.empty((*size[1:], size[0]), g.dtype)
-        sizes = kernels.windows(inner.shape, windows, g.shape[2:])
-        kernels.rows("col2im", columns, size[1] * size[2], size[3] * size[0], columns, inner, sizes)
-        return inner.transpose(3, 0, 1, 2)
     image = windows.blank(xp, size, g.dtype)
     for i, j, place in windows.places(*g.shape[2:]):
         image[place] += columns[:, i, j]
@@ -111,6 +119,8 @@ def _conv_weight(xp: XP, g: Operand, x: Operand, windows: Any = None, groups: in
     """The transpose of _conv in its weight: each output times the window that it saw."""
     if _fast(xp, x, windows):
         return conv_cpu.conv_weight(g, x, windows, groups)
+    if _on_cuda(g, x):
+        return conv_cuda.conv_weight(xp, g, x, windows, groups)
     columns, _ = _columns(xp, x, windows, groups)
     slope = product(_rows(xp, g, groups), columns.swapaxes(1, 2))
     return slope.reshape(g.shape[1], x.shape[1] // groups, *windows.kernel)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import autograd, backend
+from .. import autograd, backend, kernels
 from ..autograd import Operand
 from ..backend import Array
 from ..operation import Rule, composed, op
@@ -146,7 +146,13 @@ def _relu_slope(xp: XP, g: Operand, y: Operand) -> Array:
     def slope(g: Array, y: Array, out: Array | None = None) -> Array:
         return masked(xp, g, y != 0, out)  # y is never negative; nan stays
 
-    return elementwise(slope, g, y) if xp is np else slope(g, y)
+    if xp is np:
+        return elementwise(slope, g, y)
+    if kernels.fits(g, y, dtypes="efd"):
+        return kernels.elements(
+            "biased_back", xp.empty(y.shape, y.dtype), *map(xp.ascontiguousarray, (g, y)), np.int32(0)
+        )
+    return slope(g, y)
 
 
 @op(x=lambda g, out: _relu_slope(g, hold(out)))

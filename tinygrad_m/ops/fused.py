@@ -3,16 +3,20 @@ the tests hold the two equal, to second order. Read these after the others; conv
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from .. import backend
 from ..autograd import Operand
 from ..backend import Array
-from ..kernels import fits, product, rows
+from ..kernels import elements, fits, product, rows
 from ..operation import op
-from .elementwise import XP, where
+from .elementwise import XP, _relu_slope, hold, relu, sigmoid, tanh, where
+from .linalg import matrix
 from .pieces import matmul
 from .reduce import softmax
 
@@ -36,7 +40,7 @@ def dot(a: Any, b: Any, columns: bool = False) -> Any:
 
 
 def _weight_slope(g: Any, x: Any, columns: bool = False) -> Any:
-    return dot(g.reshape(-1, g.shape[-1]).T, x.reshape(-1, x.shape[-1]), columns)
+    return dot(matrix(g).T, matrix(x), columns)
 
 
 def _input_slope(g: Any, weight: Any) -> Any:
@@ -64,6 +68,55 @@ def _linear_by_columns(xp: XP, x: Operand, weight: Operand, bias: Operand) -> Ar
 
 _linear: Callable[..., Array] = linear.op.forward  # type: ignore[attr-defined]
 _linear_by_columns.op.name = "linear"  # type: ignore[attr-defined] # for errors, and who looks at the graph
+
+
+# bias and activation in one, where every launch counts: on CUDA, for nn.Sequential
+
+
+def plain_biased(x: Any, bias: Any, activation: str = "relu", axis: int = 1) -> Any:
+    """relu, tanh or sigmoid of x + bias, with a number of bias for each place along an axis."""
+    return ACTIVATIONS[activation](x + bias.reshape(-1, *[1] * (x.ndim - 1 - axis)))
+
+
+ACTIVATIONS: dict[str, Callable[..., Any]] = {"relu": relu, "tanh": tanh, "sigmoid": sigmoid}  # a kernel's 0, 1, 2
+_SLOPES: dict[str, Callable[[Any, Any], Any]] = {
+    "relu": lambda g, out: _relu_slope(g, hold(out)),
+    "tanh": lambda g, out: g * (1.0 - out * out),
+    "sigmoid": lambda g, out: g * out * (1.0 - out),
+}
+
+
+def _activation_slope(g: Any, out: Any, activation: str, seen: list[Any]) -> Any:
+    """The gradient of x. The rule for the bias, which is the next, finds it in `seen`."""
+    if not fits(g, out, dtypes="efd"):
+        return _SLOPES[activation](g, out)
+    xp = backend.of(g).xp
+    slope = xp.empty(out.shape, out.dtype)
+    elements("biased_back", slope, xp.ascontiguousarray(g), out, np.int32(list(ACTIVATIONS).index(activation)))
+    seen[:] = weakref.ref(g), weakref.ref(slope)
+    return slope
+
+
+def _bias_slope(g: Any, out: Any, activation: str, axis: int, seen: list[Any]) -> Any:
+    known, slope = [ref() for ref in seen] or (None, None)
+    if known is not g or slope is None:
+        slope = _activation_slope(g, out, activation, [])
+    return slope.sum(axis=tuple(k for k in range(out.ndim) if k != axis))
+
+
+@op(x=_activation_slope, bias=_bias_slope)
+def _biased(xp: XP, x: Operand, bias: Operand, activation: str = "", axis: int = 1, seen: Any = None) -> Array:
+    if not fits(x, bias, dtypes="efd"):
+        z = x + bias.reshape(-1, *[1] * (x.ndim - 1 - axis))
+        return ACTIVATIONS[activation].op.forward(xp, z)  # type: ignore[attr-defined]
+    sizes = np.uint32(x.shape[axis]), np.uint32(max(1, prod(x.shape[axis + 1 :])))
+    x, bias, out = xp.ascontiguousarray(x), xp.ascontiguousarray(bias), xp.empty(x.shape, x.dtype)
+    return elements("biased", out, x, bias, *sizes, np.int32(list(ACTIVATIONS).index(activation)))
+
+
+def biased(x: Any, bias: Any, activation: str, axis: int) -> Any:
+    """plain_biased(), as one operation; its gradient's rules share what they find."""
+    return _biased(x, bias, activation=activation, axis=axis, seen=[])
 
 
 @op(cast=None)

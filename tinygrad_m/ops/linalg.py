@@ -23,6 +23,13 @@ __all__ = [
 ]  # fmt: skip
 
 
+def matrix(x: Any) -> Any:
+    """All axes but the last as one."""
+    if x.ndim == 2:
+        return x
+    return x.reshape(prod(x.shape[:-1]), x.shape[-1])  # -1 in its place is unclear if the last has no elements
+
+
 def _matmul_left(g: Any, b: Any, shape: tuple[int, ...]) -> Any:
     if b.ndim == 1:
         return g[..., None] * b if len(shape) > 1 else g * b
@@ -37,7 +44,7 @@ def _matmul_right(g: Any, a: Any, shape: tuple[int, ...]) -> Any:
     if len(shape) == 1:
         return product(a.swapaxes(-1, -2), g[..., None])[..., 0]
     if len(shape) == 2:  # one matrix for the whole batch: one product, not one for each to be summed after
-        return product(a.reshape(-1, a.shape[-1]).T, g.reshape(-1, g.shape[-1]))
+        return product(matrix(a).T, matrix(g))
     return product(a.swapaxes(-1, -2), g)
 
 

@@ -41,7 +41,7 @@ def max_pool2d(
 @op(x=lambda g, shape, windows, winners: _max_scatter(g, size=shape, windows=windows, winners=winners))
 def _max_pool(xp: XP, x: Operand, windows: Any = None, winners: Any = None) -> Array:
     (oh, ow), (n, c), kernel = windows.out_size(x.shape), x.shape[:2], windows.kernel
-    if kernels.fits(x) and prod(kernel) < 255:
+    if kernels.fits(x, dtypes="efd") and prod(kernel) < 255:
         return _max_pool_on_cuda(xp, x, windows, winners)
     image = windows.pad(xp, x, -float("inf"))
     tile, out = windows.tile(image, oh, ow), xp.empty((c, oh, ow, n), x.dtype)
@@ -77,14 +77,14 @@ def _max_pool(xp: XP, x: Operand, windows: Any = None, winners: Any = None) -> A
 
 
 def _max_pool_on_cuda(xp: XP, x: Array, windows: Windows, winners: Any) -> Array:
-    """The same by one kernel; it leaves which place of each window is the largest: (C, oh, ow, N), bytes."""
-    image, (oh, ow) = batch_last(xp, x), windows.out_size(x.shape)
-    out = xp.empty((len(image), oh, ow, len(x)), x.dtype)
-    places, sizes = xp.empty(out.shape, np.uint8), kernels.windows(image.shape, windows, (oh, ow))
-    kernels.rows("max_pool", x, len(image) * oh, ow * len(x), image, out, places, sizes)
+    """The same by one kernel; it leaves which place of each window is the largest: (N, C, oh, ow), bytes."""
+    size = windows.out_size(x.shape)
+    out = xp.empty((*x.shape[:2], *size), x.dtype)
+    places = xp.empty(out.shape, np.uint8)
+    kernels.slide("max_pool", xp.ascontiguousarray(x), out, x.shape, windows, size, places)
     if winners is not None:
         winners.append(places)
-    return out.transpose(3, 0, 1, 2)
+    return out
 
 
 def _largest(xp: XP, arrays: list[Array], out: Array | None = None) -> Array:
@@ -104,13 +104,11 @@ def _tiles(image: Array, windows: Windows, oh: int, ow: int) -> Array:
 @op(g=lambda grad, windows, winners: _max_gather(grad, windows=windows, winners=winners))
 def _max_scatter(xp: XP, g: Operand, size: Any = None, windows: Any = None, winners: Any = None) -> Array:
     """Each window's gradient to the pixel that is its maximum: the transpose of _max_gather."""
-    hits, g, (oh, ow) = winners[0], batch_last(xp, g), g.shape[2:]
-    image = windows.blank(xp, size, g.dtype, fill=False)
+    hits, (oh, ow) = winners[0], g.shape[2:]
     if hits.dtype == np.uint8:  # _max_pool_on_cuda() was there
-        image = xp.empty((*size[1:], size[0]), g.dtype)
-        sizes = kernels.windows(image.shape, windows, (oh, ow))
-        kernels.rows("max_pool_back", g, size[1] * size[2], size[3] * size[0], g, hits, image, sizes)
-        return image.transpose(3, 0, 1, 2)
+        back, g = xp.empty(size, g.dtype), xp.ascontiguousarray(g)
+        return kernels.slide("max_pool_back", g, back, size, windows, (oh, ow), hits)
+    g, image = batch_last(xp, g), windows.blank(xp, size, g.dtype, fill=False)
 
     def piece(a: int, b: int) -> None:
         part = image[a:b]
@@ -130,6 +128,8 @@ def _max_gather(xp: XP, x: Operand, windows: Any = None, winners: Any = None) ->
     """The pixels of an image where another one had the maxima of its windows."""
     image, (oh, ow) = windows.pad(xp, x), windows.out_size(x.shape)
     total, hits = xp.zeros((x.shape[1], oh, ow, x.shape[0]), x.dtype), winners[0]
+    if hits.dtype == np.uint8:  # _max_pool_on_cuda()'s, (N, C, oh, ow)
+        hits = hits.transpose(1, 2, 3, 0)
     for i, j, place in windows.places(oh, ow):
         here = hits == i * windows.kernel[1] + j if hits.dtype == np.uint8 else hits[:, :, i, :, j]
         total += masked(xp, image[place], here)
@@ -146,6 +146,10 @@ def avg_pool2d(x: Operand, kernel: Pair = (2, 2), stride: Pair = (2, 2), padding
 @op(cast="float", x=lambda g, shape, windows: _avg_spread(g, size=shape, windows=windows))
 def _avg_pool(xp: XP, x: Operand, windows: Any = None) -> Array:
     oh, ow = windows.out_size(x.shape)
+    share = 1.0 / prod(windows.kernel)
+    if kernels.fits(x, dtypes="efd"):
+        small, x = xp.empty((*x.shape[:2], oh, ow), x.dtype), xp.ascontiguousarray(x)
+        return kernels.slide("avg_pool", x, small, x.shape, windows, (oh, ow), np.float64(share))
     image = windows.pad(xp, x)
     out = xp.zeros((x.shape[1], oh, ow, x.shape[0]), x.dtype)
 
@@ -153,7 +157,7 @@ def _avg_pool(xp: XP, x: Operand, windows: Any = None) -> Array:
         mean = out[a:b]
         for _, _, place in windows.places(oh, ow):
             mean += image[a:b][place]
-        mean *= 1.0 / (windows.kernel[0] * windows.kernel[1])
+        mean *= share
 
     each(piece, _channels(xp, image))
     return out.transpose(3, 0, 1, 2)
@@ -162,8 +166,11 @@ def _avg_pool(xp: XP, x: Operand, windows: Any = None) -> Array:
 @op(g=lambda grad, windows: _avg_pool(grad, windows=windows))
 def _avg_spread(xp: XP, g: Operand, size: Any = None, windows: Any = None) -> Array:
     """The transpose of _avg_pool: an equal share of each window's gradient to all its pixels."""
+    if kernels.fits(g, dtypes="efd"):
+        back, part = xp.empty(size, g.dtype), np.float64(1.0 / prod(windows.kernel))
+        return kernels.slide("avg_pool_back", xp.ascontiguousarray(g), back, size, windows, g.shape[2:], part)
     image = windows.blank(xp, size, g.dtype)
-    share = batch_last(xp, g) * (1.0 / (windows.kernel[0] * windows.kernel[1]))
+    share = batch_last(xp, g) * (1.0 / prod(windows.kernel))
 
     def piece(a: int, b: int) -> None:
         for _, _, place in windows.places(*g.shape[2:]):

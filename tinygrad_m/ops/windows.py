@@ -1,6 +1,7 @@
-"""How windows slide over images (N, C, H, W): their sizes and places, padding, and the memory order of images. On
-every device an image's memory is (C, H, W, N) behind the logical (N, C, H, W), a transposed view: so every pixel of a
-window is a long run of memory, all images at once, and flattening to (N, C H W) moves nothing. Read conv.py next."""
+"""How windows slide over images (N, C, H, W): their sizes and places, padding, and the memory order of images. With
+NumPy an image's memory is (C, H, W, N) behind the logical (N, C, H, W), a transposed view: so every pixel of a window
+is a long run of memory, all images at once, and flattening to (N, C H W) moves nothing. On CUDA it is as the shape
+says, see conv_cuda.py. Read conv.py next."""
 
 from __future__ import annotations
 

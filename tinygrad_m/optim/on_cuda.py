@@ -1,4 +1,4 @@
-"""An optimizer's step on CUDA: one launch for all parameters of a group that its kernel in kernels.cu can take, and
+"""An optimizer's step on CUDA: one launch for all parameters of a group that its kernel in kernels/ can take, and
 what has to happen before each replay of a step that was captured (capture.py). Read optimizer.py first."""
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def update_on_cuda(optimizer: Optimizer, i: int, many: list[Any], settings: dict
         w = p._data
         with backend.on(w):
             xp = backend.of(w).xp
-            if not (name and kernels.fits(w, *(state[key] for key in used if key in state))):
+            kept = [state[key] for key in used if key in state]
+            if not (name and kernels.fits(w, *kept) and kernels.dense(w, *kept)):
                 _check_plain(optimizer, w)
                 optimizer.update(xp, w, -g if maximize else g, state, **settings)
                 continue

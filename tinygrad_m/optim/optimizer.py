@@ -325,8 +325,8 @@ _FIXED = (int, float, bool, str, tuple, NoneType)  # settings that can't change 
 
 
 def with_kernel(name: str, counted: bool = False, **arrays: str | None) -> Callable[[F], F]:
-    """Mark an update() that a kernel of kernels.cu does, too. counted: it reads state["step"]. arrays: the state's,
-    each with the setting that it is needed for (None: always), in the kernel's order."""
+    """Mark an update() that a kernel of kernels/optimizers.cu does, too. counted: it reads state["step"]. arrays: the
+    state's, each with the setting that it is needed for (None: always), in the kernel's order."""
 
     def mark(update: F) -> F:
         update.kernel = name, counted, arrays  # type: ignore[attr-defined]
