@@ -265,11 +265,11 @@ def _own(g: Any) -> Array:
         return np.asarray(g)
     if g.base is None:
         return g
-    if type(g) is not np.ndarray:
-        with backend.on(g):
-            return g.copy()
-    alone = _holders(g) == _ONE_HOLDER and g.size == getattr(g.base, "size", None) and g.flags.writeable
-    return g if alone else g.copy(order="K")
+    alone = _holders(g) == _ONE_HOLDER and g.size == getattr(g.base, "size", None)
+    if alone and getattr(g.flags, "writeable", True):  # CuPy has no such flag
+        return g
+    with backend.on(g):
+        return g.copy(order="K")
 
 
 def _holders(view: np.ndarray) -> int:

@@ -1,13 +1,16 @@
 // Elements: each thread takes every so many of them.
 
-// ops/dropout.py's mask: `scale` where a hash of the place and two seeds is at least `least`, else 0
-extern "C" __global__ void dropout_mask(T *mask, long long n, const unsigned int *seeds, unsigned int least,
-                                        double scale) {
+// ops/dropout.py's mask: `scale` where a hash of the place and two seeds is at least `least`, else 0. Of images, (N, ...),
+// the place is the one in (..., N).
+extern "C" __global__ void dropout_mask(S *mask, long long n, unsigned int images, const unsigned int *seeds,
+                                        unsigned int least, double scale) {
+    const unsigned int size = n / images;
     for (EACH(i, n)) {
-        unsigned int x = (unsigned int)i + seeds[0];
+        const unsigned int k = i;
+        unsigned int x = k % size * images + k / size + seeds[0];
         x = (x ^ (x >> 16)) * 0x21f0aaadu + seeds[1];
         x = (x ^ (x >> 15)) * 0x735a2d97u;
-        mask[i] = x >= least ? (T)scale : (T)0;
+        mask[i] = (S)(x >= least ? (T)scale : (T)0);
     }
 }
 
@@ -29,4 +32,19 @@ extern "C" __global__ void biased_back(S *back, long long n, const S *g, const S
         back[i] = (S)(activation == 0 ? y != 0 ? (T)g[i] : (T)0 : activation == 1 ? (T)g[i] * (1 - y * y)
                       : (T)g[i] * y * (1 - y));
     }
+}
+
+// ops/batch_norm.py's follow(): n running means and vars go a part of the way to new ones
+extern "C" __global__ void follow(T *means, long long n, T *vars, const T *mean, const T *var, double momentum,
+                                  double unbiased) {
+    for (EACH(i, n)) {
+        means[i] += (mean[i] - means[i]) * (T)momentum;
+        vars[i] += (var[i] * (T)unbiased - vars[i]) * (T)momentum;
+    }
+}
+
+// the gradient of cross-entropy's mean: slopes of the losses times g / count
+extern "C" __global__ void scaled(T *out, long long n, const T *slopes, const T *g, const T *count) {
+    const T scale = *g / *count;
+    for (EACH(i, n)) out[i] = slopes[i] * scale;
 }

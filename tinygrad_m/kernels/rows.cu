@@ -36,6 +36,18 @@ extern "C" __global__ void cross_entropy(const T *logits, const long long *label
     }
 }
 
+// its mean: one block. losses: (2, n), as above; mean: that of those which count, and how many they are
+extern "C" __global__ void mean_loss(const T *losses, T *mean, long long n) {
+    T total = 0, count = 0;
+    for (PART(i, n)) {
+        total += losses[i];
+        count += losses[n + i];
+    }
+    total = sum(total);
+    count = sum(count);
+    if (threadIdx.x == 0) mean[0] = total / count, mean[1] = count;
+}
+
 // ops/batch_norm.py's _batch_norm(), of (N, C, length) in memory: blockIdx.x is a channel, and blockIdx.y says which of its
 // n = N length numbers are the block's share, as one block a channel would leave most of a GPU idle.
 struct Share {

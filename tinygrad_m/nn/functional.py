@@ -12,7 +12,7 @@ from ..amp import autocasting, narrow, wide
 from ..autograd import no_grad
 from ..creation import arange, ones
 from ..ops import gelu, relu, sigmoid, silu, tanh
-from ..ops.batch_norm import _affine, fits, fused_batch_norm, plain_batch_norm
+from ..ops.batch_norm import _affine, fits, follow, fused_batch_norm, plain_batch_norm
 from ..ops.dropout import dropout_mask
 from ..ops.fused import _linear_by_columns, by_columns
 from ..ops.pieces import ordered_as
@@ -189,11 +189,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     if not training or p == 0.0:
         return input
     x = input if isinstance(input, Tensor) else Tensor(input)
-    shape = x.shape if x.ndim != 4 else (*x.shape[1:], len(x))  # images lie in memory as (C, H, W, N)
-    mask = dropout_mask(shape, x.dtype if x.dtype.kind == "f" else np.dtype(np.float32), p, x.device)
-    if x.ndim == 4:
-        mask = mask.transpose(3, 0, 1, 2)
-    elif by_columns(x.data):
+    mask = dropout_mask(x.shape, x.dtype if x.dtype.kind == "f" else np.dtype(np.float32), p, x.device)
+    if by_columns(x.data):
         with backend.on(mask):
             mask = ordered_as(x.data, mask)
     return x * wrap(mask)
@@ -223,10 +220,11 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
     else:
         out, mean, var = plain_batch_norm(x, weight, bias, eps=eps)
     with no_grad():
-        if running_mean is not None:
-            running_mean += (mean - running_mean) * momentum  # in place
-        if running_var is not None:
-            running_var += (var * (n / (n - 1)) - running_var) * momentum
+        if not follow(running_mean, running_var, mean, var, n, momentum):
+            if running_mean is not None:
+                running_mean += (mean - running_mean) * momentum  # in place
+            if running_var is not None:
+                running_var += (var * (n / (n - 1)) - running_var) * momentum
     return out
 
 

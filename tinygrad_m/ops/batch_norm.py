@@ -207,6 +207,22 @@ def _backward_on_cuda(g: Array, x: Array, moments: Moments, weight: Any) -> Arra
     return back
 
 
+def follow(running_mean: Any, running_var: Any, mean: Tensor, var: Tensor, n: int, momentum: Any) -> bool:
+    """What nn.functional.batch_norm() does to the running statistics, in one launch; False if that can't be."""
+    if running_mean is None or running_var is None or not isinstance(momentum, (int, float)):
+        return False
+    tensors = running_mean, running_var, mean, var
+    if not kernels.fits(*(t.data for t in tensors)) or not kernels.dense(*(t.data for t in tensors)):
+        return False
+    others = (t.data for t in tensors[1:])
+    kernels.elements("follow", running_mean.data, *others, np.float64(momentum), np.float64(n / (n - 1)))
+    for t in tensors[:2]:
+        t._version[0] += 1
+    if backend.capturing.hooks is not None:
+        backend.capturing.met(tensors[:2], running_mean.data)
+    return True
+
+
 def _parts(xp: Any, x: Array) -> Array:
     """For two sums of each share of each channel."""
     return xp.empty((2, x.shape[1], kernels.count_shares(x.shape[1], x.size // x.shape[1])), x.dtype)

@@ -54,13 +54,14 @@ def conv_weight(xp: XP, g: Array, x: Array, windows: Windows, groups: int) -> Ar
     if cudnn.wanted(g, x) and (found := cudnn.conv_weight(xp, g, x, shape, windows, groups)) is not None:
         return found
     g, x = xp.ascontiguousarray(g), xp.ascontiguousarray(x)
-    slope = xp.zeros(shape, np.result_type(g.dtype, np.float32))  # float16 is added up in float32
+    total, wide = None, np.result_type(g.dtype, np.float32)  # float16 is added up in float32
     for part in _parts(x, windows, g.shape[2:]):
         rows, columns = _grouped(g[part], groups), _columns(xp, x[part], windows, g.shape[2:], groups)
         of_each = xp.empty((len(rows), rows.shape[1], columns.shape[1]), g.dtype)
         kernels.products(rows, columns.swapaxes(1, 2), of_each)
-        slope += of_each.reshape(-1, *shape).sum(axis=0, dtype=slope.dtype)
-    return slope.astype(g.dtype, copy=False)
+        slope = of_each.reshape(-1, *shape).sum(axis=0, dtype=wide)
+        total = slope if total is None else xp.add(total, slope, out=total)
+    return xp.zeros(shape, g.dtype) if total is None else total.astype(g.dtype, copy=False)
 
 
 def _parts(x: Array, windows: Windows, size: Pair) -> Iterator[slice]:

@@ -20,19 +20,23 @@ MULTIPLIERS = np.uint32(0x21F0AAAD), np.uint32(0x735A2D97)
 
 def dropout_mask(shape: tuple[int, ...], dtype: np.dtype[Any], p: float, device: str) -> Array:
     """An array of 0 with probability p (to 2^-32), else 1 / (1 - p): shape, a floating dtype, on a device. The seeds
-    come from the generator that manual_seed() restarts."""
+    come from the generator that manual_seed() restarts. Images' places are counted as in (C, H, W, N), and masks of
+    images lie in memory as images do on that device (windows.py)."""
     least = np.uint32(min(round(p * 2**32), 2**32 - 1))
     scale = 1.0 / (1.0 - p) if p < 1.0 else 0.0
+    images = shape[0] if len(shape) == 4 else 1
+    counted = (*shape[1:], images) if len(shape) == 4 else shape
     home, index = backend.parse(device)
     if home is backend.CPU:
-        return _in_pieces(np.empty(shape, dtype), _draw(), least, scale)
+        mask = _in_pieces(np.empty(counted, dtype), _draw(), least, scale)
+        return mask.transpose(3, 0, 1, 2) if len(shape) == 4 else mask
     with home.xp.cuda.Device(index):
-        mask = home.xp.empty(shape, dtype)
-        seeds = _seeds_on_device(home.xp, index)
-        if kernels.fits(mask):
-            return kernels.elements("dropout_mask", mask, seeds, least, np.float64(scale))
+        seeds, mask = _seeds_on_device(home.xp, index), home.xp.empty(shape, dtype)
+        if kernels.fits(mask, dtypes="efd"):
+            return kernels.elements("dropout_mask", mask, np.uint32(images), seeds, least, np.float64(scale))
         x = _hash(home.xp, home.xp.arange(prod(shape), dtype=np.uint32), seeds)
-        return (home.xp.greater_equal(x, least) * mask.dtype.type(scale)).reshape(shape)
+        mask = (home.xp.greater_equal(x, least) * mask.dtype.type(scale)).reshape(counted)
+        return mask.transpose(3, 0, 1, 2) if len(shape) == 4 else mask
 
 
 def _draw() -> Any:

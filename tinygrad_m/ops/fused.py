@@ -163,6 +163,8 @@ def _losses(xp: XP, logits: Array, labels: Array, slope: list[Array] | None = No
 def _mean_slope(g: Any, logits: Any, labels: Any, kept: Any, ignore: Any) -> Any:
     if kept and type(logits) is type(kept[0]):
         slope, count = kept
+        if fits(slope, g):
+            return elements("scaled", backend.of(slope).xp.empty_like(slope), slope, g, count)
         return slope * (g / count)
     slope, count = softmax(logits, axis=-1) - one_hot(labels, classes=logits.shape[-1], dtype=logits.dtype), len(labels)
     if ignore is not None:
@@ -188,7 +190,8 @@ def _mean_cross_entropy(xp: XP, logits: Operand, labels: Operand, kept: Any = No
     losses = xp.empty((2, n), logits.dtype)
     ignored = np.int64(-(2**63) if ignore is None else ignore)
     rows("cross_entropy", logits, n, classes, logits, labels, losses, slopes, np.int64(classes), ignored)
-    total, count = losses.sum(axis=1)
+    mean, count = moments = xp.empty(2, logits.dtype)
+    rows("mean_loss", logits, 1, n, losses, moments, np.int64(n))
     if kept is not None:
         kept[:] = slopes, count
-    return total / count
+    return mean
