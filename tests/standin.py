@@ -38,8 +38,8 @@ ABOUT_DTYPES = {  # answered on the host, from dtypes, shapes and addresses
 CUBLAS = {"dot", "einsum", "inner", "matmul", "outer", "tensordot", "vdot", "vecdot"}  # perhaps, some of them
 SYNCS = {"argwhere", "compress", "extract", "flatnonzero", "nonzero", "unique"}
 VIEWS = {  # they launch no kernel as long as their result is a view
-    "T", "astype", "broadcast_to", "diagonal", "expand_dims", "flip", "mT", "moveaxis", "permute_dims", "ravel", "real",
-    "reshape", "rollaxis", "squeeze", "swapaxes", "transpose", "view",
+    "T", "ascontiguousarray", "astype", "broadcast_to", "diagonal", "expand_dims", "flip", "mT", "moveaxis",
+    "permute_dims", "ravel", "real", "reshape", "rollaxis", "squeeze", "swapaxes", "transpose", "view",
 }  # fmt: skip
 
 
@@ -318,6 +318,7 @@ def _capturing() -> Graph | None:
 
 def _perform(step: Callable[[], Any]) -> None:
     """Do it; or only note it, while a graph is captured."""
+    fake_cupy.launches += 1
     graph = _capturing()
     if graph is None:
         step()
@@ -327,6 +328,7 @@ def _perform(step: Callable[[], Any]) -> None:
 
 def _compute(function: Callable[[], Any], made: Callable[[Any], Any]) -> Any:
     """made(function()). While a graph is captured: its arrays hold garbage, and each launch writes into them."""
+    fake_cupy.launches += _capturing() is None  # else _perform() counts
     with np.errstate(all="ignore"):  # a kernel never warns
         result = function()
     if _capturing() is not None:
@@ -739,13 +741,14 @@ for _sign, _name in {"neg": "negative", "pos": "positive", "abs": "absolute", "i
 
 class FakeCuPy:
     """The module: CuPy's names, NumPy's answers. `syncs` counts how often the host waited, `event_syncs` how often
-    only for an event; `devices` can be set; `races` says what went wrong between streams."""
+    only for an event, `launches` how many kernels were started (some of CuPy's functions start several, which count as
+    one); `devices` can be set; `races` says what went wrong between streams."""
 
     ndarray = ndarray
     __name__ = "cupy"
 
     def __init__(self) -> None:
-        self.syncs, self.event_syncs, self.devices = 0, 0, 2
+        self.syncs, self.event_syncs, self.devices, self.launches = 0, 0, 2, 0
         self.races: list[str] = []
         runtime = SimpleNamespace(
             getDeviceCount=lambda: self.devices,
@@ -778,7 +781,7 @@ class FakeCuPy:
             copy.check()
         races, self.races = self.races, []
         _copies.clear()
-        self.syncs, self.event_syncs, self.devices, _current.device = 0, 0, 2, 0
+        self.syncs, self.event_syncs, self.devices, self.launches, _current.device = 0, 0, 2, 0, 0
         assert not races, races
 
     def array(self, obj: Any, dtype: Any = None, copy: bool = True) -> Any:
