@@ -50,8 +50,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     fake_cupy.reset()
     monkeypatch.setattr(backend, "_cuda", backend.Backend("cuda", fake_cupy, fake_erf))
     monkeypatch.setattr(backend, "_default", "cpu")
-    monkeypatch.setattr(cublas, "binding", lambda: None)  # the real ones need a GPU
-    monkeypatch.setattr(backend, "cublas_of_cupy", lambda: None)
+    monkeypatch.setattr(cublas, "binding", lambda: None)  # the real one needs a GPU
     monkeypatch.setattr(cudnn, "_way", "own")
     if standin_kernels.COMPILER is None:
         monkeypatch.setattr(kernels, "ENABLED", False)

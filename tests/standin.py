@@ -760,7 +760,7 @@ class FakeCuPy:
         self.cuda = SimpleNamespace(
             Device=Device, Stream=Stream, Event=Event, runtime=runtime, is_available=lambda: self.devices > 0,
             get_current_stream=get_current_stream, alloc_pinned_memory=alloc_pinned_memory, Graph=Graph,
-            MemoryPool=MemoryPool, using_allocator=using_allocator, device=SimpleNamespace(get_cublas_handle=None),
+            MemoryPool=MemoryPool, using_allocator=using_allocator,
         )  # fmt: skip
 
     def __getattr__(self, name: str) -> Any:

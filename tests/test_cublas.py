@@ -1,12 +1,11 @@
-"""Products by cuBLAS, through CuPy's binding, or nvmath-python's while a step is captured: that cuBLAS is told the
-right sizes, orders and steps. Without a GPU a stand-in for cuBLAS, which knows only what it is told, computes on the
-stand-in's memory."""
+"""Products by cuBLAS, through nvmath-python's binding and by ctypes: that cuBLAS is told the right sizes, orders and
+steps. Without a GPU a stand-in for cuBLAS, which knows only what it is told, computes on the stand-in's memory."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -56,21 +55,48 @@ def gemm_strided_batched_ex(
     _perform(work)
 
 
-@pytest.fixture
-def fake_cublas(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+class Functions:
+    """libcublas.so: C functions that say by a number what went wrong."""
+
+    def __init__(self, module: Any) -> None:
+        def create(handle: int) -> None:
+            ctypes.c_void_p.from_address(handle).value = module.create()
+
+        for name, types, function in [
+            ("cublasCreate_v2", "P", create), ("cublasSetWorkspace_v2", "PPz", module.set_workspace),
+            ("cublasSetStream_v2", "PP", module.set_stream),
+            ("cublasGemmStridedBatchedEx", "PiiiiiPPiiqPiiqPPiiqiii", module.gemm_strided_batched_ex),
+        ]:  # fmt: skip
+            setattr(self, name, self.in_c(types, function))
+
+    def in_c(self, types: str, function: Any) -> Any:
+        kinds = {"P": ctypes.c_void_p, "i": ctypes.c_int, "q": ctypes.c_longlong, "z": ctypes.c_size_t}
+
+        def call(*args: Any) -> int:
+            try:
+                function(*[arg or 0 for arg in args])  # a null pointer comes as None
+            except Exception:  # which C would not see
+                return 13
+            return 0
+
+        return ctypes.CFUNCTYPE(ctypes.c_int, *[kinds[t] for t in types])(call)
+
+
+@pytest.fixture(params=["nvmath", "ctypes"])
+def fake_cublas(cuda: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[list[Any]]:
     asked: list[Any] = []
     module: Any = ModuleType("nvmath.bindings.cublas")
+
+    def gemm(*args: int) -> None:  # setting the stream takes the workspace away
+        assert asked[-1][0] == "workspace" or asked[-1] == ("stream", 0)
+        gemm_strided_batched_ex(*args)
+
     module.create = lambda: 7
     module.set_workspace = lambda handle, pointer, size: asked.append(("workspace", size))
     module.set_stream = lambda handle, stream: asked.append(("stream", stream))
-    module.gemm_strided_batched_ex = gemm_strided_batched_ex
-    module.ComputeType = SimpleNamespace(COMPUTE_32F=68, COMPUTE_32F_FAST_TF32=77, COMPUTE_64F=70)
-    module.GemmAlgo = SimpleNamespace(DEFAULT=-1)
-    monkeypatch.setattr(cublas, "binding", lambda: module)
-    monkeypatch.setattr(
-        tg.backend, "cublas_of_cupy", lambda: SimpleNamespace(gemmStridedBatchedEx=gemm_strided_batched_ex)
-    )
-    monkeypatch.setattr(cuda.cuda, "device", SimpleNamespace(get_cublas_handle=lambda: 7))
+    module.gemm_strided_batched_ex = gemm
+    found: Any = module if request.param == "nvmath" else cublas.Direct(Functions(module))  # type: ignore[arg-type]
+    monkeypatch.setattr(cublas, "binding", lambda: found)
     COMPUTED.clear()
     cublas._handle.cache_clear()
     yield asked
@@ -103,18 +129,19 @@ def test_all_orders_in_memory(left: str, right: str, dtype: str, captured: bool,
                 got, wide, rtol=0, atol={"float16": 0.01, "float32": 1e-5, "float64": 1e-12}[dtype]
             )
     assert set(COMPUTED) == ({70} if dtype == "float64" else {68})
-    assert bool(fake_cublas) == captured
+    assert (("workspace", cublas.WORKSPACE) in fake_cublas) == captured
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_captured_training_through_cublas(model: str, fake_cublas: list[Any]) -> None:
     expected = test_capture.train(model, "momentum", "cuda:1", captured=False)
     assert bool(COMPUTED) == (model == "cnn")  # two matrices are CuPy's affair, stacks are not
-    assert not fake_cublas  # nvmath only while a step is captured, and once before
+    assert ("workspace", cublas.WORKSPACE) not in fake_cublas
     COMPUTED.clear()
+    fake_cublas.clear()
     for a, b in zip(test_capture.train(model, "momentum", "cuda:1", captured=True), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
-    assert COMPUTED and fake_cublas[0] == ("workspace", cublas.WORKSPACE)
+    assert COMPUTED and ("workspace", cublas.WORKSPACE) in fake_cublas
     streams = {stream for what, stream in fake_cublas if what == "stream"}
     assert 0 in streams and len(streams) > 1  # the usual one, and those that were captured
 
@@ -148,11 +175,18 @@ def test_nvmath_has_what_is_called() -> None:
     assert (int(module.Operation.N), int(module.Operation.T)) == (cublas.NO_TRANSPOSE, cublas.TRANSPOSE)
 
 
-def test_cupy_has_what_is_called() -> None:
+def test_what_cublas_refuses_is_an_error(fake_cublas: list[Any]) -> None:
+    if not isinstance(cublas.binding(), cublas.Direct):
+        pytest.skip("nvmath-python raises errors of its own")
+    with pytest.raises(RuntimeError, match="cublasGemmStridedBatchedEx.* gave cublasStatus 13"):
+        cublas.binding().gemm_strided_batched_ex(8, *[0] * 22)
+
+
+def test_cublas_itself_has_what_is_called() -> None:
     try:
-        from cupy.cuda.device import get_cublas_handle
-        from cupy_backends.cuda.libs import cublas as module
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+
+        path = load_nvidia_dynamic_lib("cublas").abs_path
     except Exception as error:
-        pytest.skip(f"needs CuPy with cuBLAS: {error}")
-    assert callable(get_cublas_handle) and callable(module.gemmStridedBatchedEx)
-    assert tg.backend.cublas_of_cupy() is module
+        pytest.skip(f"needs cuBLAS: {error}")
+    assert cublas.Direct(ctypes.CDLL(path))._functions  # each name was found

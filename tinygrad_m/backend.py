@@ -9,7 +9,6 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -173,17 +172,6 @@ def set_float32_matmul_precision(precision: str) -> None:
     kind = products.COMPUTE_TYPE_TF32 if precision == "high" else products.COMPUTE_TYPE_FP32
     products.set_compute_type(np.float32, kind)
     _precision = precision
-
-
-@cache
-def cublas_of_cupy() -> Any:
-    """CuPy's own binding of cuBLAS, or None if this CuPy has none by that name."""
-    try:
-        from cupy_backends.cuda.libs import cublas
-
-        return cublas.gemmStridedBatchedEx and cublas
-    except Exception:
-        return None
 
 
 def of(array: Array) -> Backend:

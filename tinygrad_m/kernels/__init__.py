@@ -217,8 +217,8 @@ def product(a: Any, b: Any) -> Any:
 
 def products(left: Array, right: Array, out: Array) -> Array:
     """out <- left @ right on CUDA: stacks (batch, m, k), (batch, k, n) and (batch, m, n) of one dtype, float16 (added
-    up in float32), float32 or float64; out without gaps. By cuBLAS, see cublas.py; or, in a captured step without
-    nvmath-python, by a kernel of ours."""
+    up in float32), float32 or float64; out without gaps. By cuBLAS, see cublas.py; where it is not found by CuPy, or in
+    a captured step by a kernel of ours."""
     xp, (batches, m, k), n = backend.of(out).xp, left.shape, right.shape[2]
     with backend.on(out):
         if not out.size or not k:
