@@ -110,7 +110,7 @@ extern "C" void launch_NAME(void **args, unsigned int *grid, unsigned int thread
 
 def parameters(source: str) -> dict[str, list[str]]:
     """The types of each kernel's parameters."""
-    found = re.findall(r'extern "C" __global__ void (\w+)\(([^)]*)\)', source)
+    found = re.findall(r'extern "C" __global__ void (\w+)\(([^)]*)\)', source.replace("__restrict__", ""))
     return {name: [re.sub(r"\w+$", "", p.strip()).strip() for p in text.split(",")] for name, text in found}
 
 

@@ -353,6 +353,16 @@ def test_max_pool_is_the_plain_one(settings: Any, kind: str, there: str, plainly
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
+def test_a_window_that_is_all_padding_has_no_maximum(there: str) -> None:
+    found = []
+    for home in ("cpu", there):
+        x = tg.ones(1, 1, 2, 5, device=home, requires_grad=True)
+        out = F.max_pool2d(x, 2, 1, 1, 3)
+        out[np.isfinite(out.numpy())].sum().backward()
+        found.append((out.tolist(), x.grad.tolist()))
+    assert found[0] == found[1] and -np.inf in np.array(found[0][0])
+
+
 @pytest.mark.parametrize("settings", SLIDING)
 def test_avg_pool_is_the_plain_one(settings: Any, there: str, plainly: Any) -> None:
     x = np.random.default_rng(10).normal(size=(3, 2, 9, 8))

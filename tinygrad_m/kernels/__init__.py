@@ -121,7 +121,7 @@ def shares(name: str, like: Array, rows: int, n: int, *args: Any) -> None:
 
 def count_shares(rows: int, n: int) -> int:
     """How many blocks each row of n numbers is shared between: enough for a GPU, with enough to do for each."""
-    return max(1, min(-(-2 * ENOUGH // rows), n // SHARE, 256))
+    return max(1, min(-(-4 * ENOUGH // rows), n // SHARE, 256))
 
 
 def elements(name: str, out: Array, *args: Any) -> Array:

@@ -1,6 +1,6 @@
 // What the kernels share; it is put before each file of them. Each kernel does in one launch what the plain rule named
 // beside it does in several, and the tests hold the two equal. __init__.py launches them, and defines when it compiles
-// them: REAL (float or double), STORED (float, double or Half) and MANY. What a schedule changes is an argument, so that
+// them: REAL (float or double), STORED (float, double or Half) and MANY. What a schedule changes is an argument: so
 // nothing is compiled again.
 
 typedef REAL T;

@@ -1,7 +1,7 @@
 // Elements: each thread takes every so many of them.
 
-// ops/dropout.py's mask: `scale` where a hash of the place and two seeds is at least `least`, else 0. Of images, (N, ...),
-// the place is the one in (..., N).
+// ops/dropout.py's mask: `scale` where a hash of the place and two seeds is at least `least`, else 0. Of images, (N,
+// ...), the place is the one in (..., N).
 extern "C" __global__ void dropout_mask(S *mask, long long n, unsigned int images, const unsigned int *seeds,
                                         unsigned int least, double scale) {
     const unsigned int size = n / images;
@@ -14,8 +14,8 @@ extern "C" __global__ void dropout_mask(S *mask, long long n, unsigned int image
     }
 }
 
-// ops/fused.py's biased(): activation(x + bias), of (N, C, length) in memory with a bias for each of C; 0: relu, 1: tanh,
-// 2: sigmoid
+// ops/fused.py's biased(): activation(x + bias), of (N, C, length) in memory with a bias for each of C; 0: relu,
+// 1: tanh, 2: sigmoid
 extern "C" __global__ void biased(S *out, long long n, const S *x, const S *bias, unsigned int channels,
                                   unsigned int length, int activation) {
     for (EACH(i, n)) {

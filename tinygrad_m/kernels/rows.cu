@@ -48,8 +48,8 @@ extern "C" __global__ void mean_loss(const T *losses, T *mean, long long n) {
     if (threadIdx.x == 0) mean[0] = total / count, mean[1] = count;
 }
 
-// ops/batch_norm.py's _batch_norm(), of (N, C, length) in memory: blockIdx.x is a channel, and blockIdx.y says which of its
-// n = N length numbers are the block's share, as one block a channel would leave most of a GPU idle.
+// ops/batch_norm.py's _batch_norm(), of (N, C, length) in memory: blockIdx.x is a channel, and blockIdx.y says which of
+// its n = N length numbers are the block's share, as one block a channel would leave most of a GPU idle.
 struct Share {
     unsigned int length, start, end;
     long long step, offset;
@@ -61,12 +61,15 @@ struct Share {
 #define OWN(i, share) unsigned int i = (share).start + threadIdx.x; i < (share).end; i += blockDim.x
 
 // The mean of each share and its sum of (x - mean)^2, into parts (2, channels, shares).
-extern "C" __global__ void batch_norm_moments(const T *x, T *parts, long long n, long long length) {
+extern "C" __global__ void batch_norm_moments(const T *__restrict__ x, T *__restrict__ parts, long long n,
+                                              long long length) {
     const Share own(n, length);
     const T count = own.end - own.start;
     T total = 0, square = 0;
+    #pragma unroll 4
     for (OWN(i, own)) total += x[own[i]];
     const T mean = sum(total) / count;
+    #pragma unroll 4
     for (OWN(i, own)) square += (x[own[i]] - mean) * (x[own[i]] - mean);
     square = sum(square);
     if (threadIdx.x) return;
@@ -74,9 +77,10 @@ extern "C" __global__ void batch_norm_moments(const T *x, T *parts, long long n,
     parts[0] = mean, parts[gridDim.x * (long long)gridDim.y] = square;
 }
 
-// Then mean, var and rstd of each channel, into moments (3, channels), and the result. The sum of (x - mean)^2 over all is
-// that of each share about its own mean, and count (its mean - mean)^2 of each share.
-extern "C" __global__ void batch_norm(const T *x, const T *weight, const T *bias, const T *parts, T *out, T *moments,
+// Then mean, var and rstd of each channel, into moments (3, channels), and the result. The sum of (x - mean)^2 over all
+// is that of each share about its own mean, and count (its mean - mean)^2 of each share.
+extern "C" __global__ void batch_norm(const T *__restrict__ x, const T *__restrict__ weight, const T *__restrict__ bias,
+                                      const T *__restrict__ parts, T *__restrict__ out, T *__restrict__ moments,
                                       long long n, long long length, double eps) {
     const Share own(n, length);
     const long long row = blockIdx.x, rows = gridDim.x, shares = gridDim.y;
@@ -89,16 +93,20 @@ extern "C" __global__ void batch_norm(const T *x, const T *weight, const T *bias
     }
     const T var = sum(square) / n, rstd = 1 / sqrt(var + (T)eps);
     const T scale = weight ? rstd * weight[row] : rstd, offset = bias ? bias[row] : (T)0;
+    #pragma unroll 4
     for (OWN(i, own)) out[own[i]] = (x[own[i]] - mean) * scale + offset;
-    if (threadIdx.x == 0 && blockIdx.y == 0) moments[row] = mean, moments[rows + row] = var, moments[2 * rows + row] = rstd;
+    if (threadIdx.x || blockIdx.y) return;
+    moments[row] = mean, moments[rows + row] = var, moments[2 * rows + row] = rstd;
 }
 
 // Its _backward(): first sum(g) and sum(g hat) of each share, into parts (2, channels, shares);
-extern "C" __global__ void batch_norm_sums(const T *g, const T *x, const T *moments, T *parts, long long n,
+extern "C" __global__ void batch_norm_sums(const T *__restrict__ g, const T *__restrict__ x,
+                                           const T *__restrict__ moments, T *__restrict__ parts, long long n,
                                            long long length) {
     const Share own(n, length);
     const T mean = moments[blockIdx.x], rstd = moments[2 * gridDim.x + blockIdx.x];
     T total = 0, product = 0;
+    #pragma unroll 4
     for (OWN(i, own)) {
         total += g[own[i]];
         product += g[own[i]] * (x[own[i]] - mean);
@@ -110,9 +118,11 @@ extern "C" __global__ void batch_norm_sums(const T *g, const T *x, const T *mome
     parts[0] = total, parts[gridDim.x * (long long)gridDim.y] = product;
 }
 
-// then those of each channel, into sums (2, channels), and the gradient of x, into back.
-extern "C" __global__ void batch_norm_back(const T *g, const T *x, const T *weight, const T *moments, const T *parts,
-                                           T *back, T *sums, long long n, long long length) {
+// then those of each channel, into sum_g and sum_g_hat, and the gradient of x, into back.
+extern "C" __global__ void batch_norm_back(const T *__restrict__ g, const T *__restrict__ x,
+                                           const T *__restrict__ weight, const T *__restrict__ moments,
+                                           const T *__restrict__ parts, T *__restrict__ back, T *sum_g, T *sum_g_hat,
+                                           long long n, long long length) {
     const Share own(n, length);
     const long long row = blockIdx.x, rows = gridDim.x, shares = gridDim.y;
     const T mean = moments[row], rstd = moments[2 * rows + row], scale = weight ? rstd * weight[row] : rstd;
@@ -123,7 +133,8 @@ extern "C" __global__ void batch_norm_back(const T *g, const T *x, const T *weig
     }
     total = sum(total);
     product = sum(product);
+    #pragma unroll 4
     for (OWN(i, own))
         back[own[i]] = scale * (g[own[i]] - total / n - (x[own[i]] - mean) * rstd * product / n);
-    if (threadIdx.x == 0 && blockIdx.y == 0) sums[row] = total, sums[rows + row] = product;
+    if (threadIdx.x == 0 && blockIdx.y == 0) sum_g[row] = total, sum_g_hat[row] = product;
 }

@@ -199,10 +199,11 @@ def _backward_on_cuda(g: Array, x: Array, moments: Moments, weight: Any) -> Arra
     """The gradient of x; sum(g) and sum(g hat) are left in moments.sums."""
     xp, known = backend.of(x).xp, weakref.ref(g)
     g, x, weight = (None if isinstance(a, float) else xp.ascontiguousarray(a) for a in (g, x, weight))
-    channels, n, back, sums = x.shape[1], x.size // x.shape[1], xp.empty_like(x), xp.empty((2, x.shape[1]), x.dtype)
+    channels, n, back = x.shape[1], x.size // x.shape[1], xp.empty_like(x)
+    sums = [xp.empty(channels, x.dtype) for _ in range(2)]  # two arrays: each is a parameter's gradient
     parts, sizes = _parts(xp, x), (np.int64(n), np.int64(n // len(x)))
     kernels.shares("batch_norm_sums", x, channels, n, g, x, moments.found, parts, *sizes)
-    kernels.shares("batch_norm_back", x, channels, n, g, x, weight, moments.found, parts, back, sums, *sizes)
+    kernels.shares("batch_norm_back", x, channels, n, g, x, weight, moments.found, parts, back, *sums, *sizes)
     moments.sums = known, *sums
     return back
 

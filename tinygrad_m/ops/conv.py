@@ -17,7 +17,7 @@ from ..kernels import product
 from ..operation import composed, op
 from . import conv_cpu, conv_cuda
 from .elementwise import XP
-from .windows import Pair, Windows, batch_last, windows_of
+from .windows import Pair, Windows, batch_last, channel_sums, windows_of
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -66,16 +66,10 @@ def _rows(xp: XP, g: Array, groups: int) -> Array:
     return batch_last(xp, g).reshape(groups, g.shape[1] // groups, g.size // max(g.shape[1], 1))
 
 
-def _bias_slope(g: Any) -> Any:
-    if isinstance(g, np.ndarray):
-        return g.transpose(1, 2, 3, 0).reshape(g.shape[1], -1).sum(axis=1)  # one long row a channel
-    return g.sum(axis=(0, 2, 3))
-
-
 @op(
     x=lambda g, weight, shape, windows, groups: _conv_input(g, weight, size=shape, windows=windows, groups=groups),
     weight=lambda g, x, windows, groups: _conv_weight(g, x, windows=windows, groups=groups),
-    bias=_bias_slope,
+    bias=lambda g: channel_sums(g),
 )
 def _conv(xp: XP, x: Operand, weight: Operand, bias: Operand, windows: Any = None, groups: int = 1) -> Array:
     if _fast(xp, x, windows):

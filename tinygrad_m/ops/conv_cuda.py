@@ -1,7 +1,7 @@
 """Convolution on CUDA: the same three maps as in conv.py, which is the text to read first. An image's memory is as its
 shape says, (N, C, H, W): CuPy's elementwise operations give no other order. So all windows of one image are a matrix of
-columns, a stack of products makes as many images, and nothing is moved between layers. A few images' columns at a
-time, which the GPU's cache holds; or none at all, where cuDNN is switched on (cudnn.py)."""
+columns, a stack of products makes as many images, and nothing is moved between layers. Where columns would take much
+memory, some images' are made at a time; or none at all, where cuDNN is switched on (cudnn.py)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..backend import Array
 from .elementwise import XP
 from .windows import Pair, Windows
 
-COLUMNS = 32 << 20  # bytes of columns at a time: an H100 has 50 MB of cache
+COLUMNS = 128 << 20  # bytes of columns at a time
 
 
 def conv(xp: XP, x: Array, weight: Array, windows: Windows, groups: int) -> Array:
@@ -66,6 +66,8 @@ def conv_weight(xp: XP, g: Array, x: Array, windows: Windows, groups: int) -> Ar
 
 def _parts(x: Array, windows: Windows, size: Pair) -> Iterator[slice]:
     """The images in parts of about COLUMNS bytes of columns."""
+    if _is_its_columns(windows):
+        return iter([slice(None)] if len(x) else [])
     n = max(1, COLUMNS // max(1, x[:1].nbytes // max(1, prod(x.shape[2:])) * prod((*windows.kernel, *size))))
     n = -(-len(x) // max(1, -(-len(x) // n)))  # parts of one size, but for the last
     return (slice(start, start + n) for start in range(0, len(x), max(1, n)))

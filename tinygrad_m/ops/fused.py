@@ -19,6 +19,7 @@ from .elementwise import XP, _relu_slope, hold, relu, sigmoid, tanh, where
 from .linalg import matrix
 from .pieces import matmul
 from .reduce import softmax
+from .windows import channel_sums
 
 __all__ = [
     "linear", "softmax_cross_entropy",
@@ -101,7 +102,7 @@ def _bias_slope(g: Any, out: Any, activation: str, axis: int, seen: list[Any]) -
     known, slope = [ref() for ref in seen] or (None, None)
     if known is not g or slope is None:
         slope = _activation_slope(g, out, activation, [])
-    return slope.sum(axis=tuple(k for k in range(out.ndim) if k != axis))
+    return channel_sums(slope, axis)
 
 
 @op(x=_activation_slope, bias=_bias_slope)

@@ -6,11 +6,13 @@ says, see conv_cuda.py. Read conv.py next."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from .. import backend
 from ..backend import Array
 from .elementwise import XP
 
@@ -89,6 +91,17 @@ def batch_last(xp: XP, x: Array) -> Array:
     """(N, C, H, W) -> (C, H, W, N) in one piece of memory, or (N, C, ...) alike: a view if it lies like that, else a
     copy."""
     return xp.ascontiguousarray(x.transpose(*range(1, x.ndim), 0))
+
+
+def channel_sums(g: Any, axis: int = 1) -> Any:
+    """The sum over all axes but one, of an array or a Tensor."""
+    if isinstance(g, np.ndarray) and g.ndim == 4:
+        return g.transpose(1, 2, 3, 0).reshape(g.shape[1], -1).sum(axis=1)  # one long row a channel
+    if not backend.is_cuda(g) or g.ndim < 3:
+        return g.sum(axis=tuple(k for k in range(g.ndim) if k != axis))
+    planes = g.reshape(prod(g.shape[:axis]), g.shape[axis], prod(g.shape[axis + 1 :]))
+    wide = np.result_type(g.dtype, np.float32)  # CuPy is fast at sums along the last axes only: so it takes two
+    return planes.sum(axis=2, dtype=wide).sum(axis=0).astype(g.dtype, copy=False)
 
 
 def pair(name: str, what: str, value: Any, least: int, *words: str) -> Any:
