@@ -2,13 +2,14 @@
 the numbers as JSON, into cuda-DATE-DEVICE.md and .json.
 
     python -m tests.cuda                          # all parts
-    python -m tests.cuda --quick                  # about two minutes
+    python -m tests.cuda --quick                  # a few minutes
     python -m tests.cuda --part compare speed --out results
 
 suite    the tests that need a GPU, by pytest
-compare  training on CUDA beside the same on the CPU, step by step
-speed    training steps and optimizers, beside PyTorch and JAX where they are installed
-mnist    how long MNIST takes to 99 %
+compare  training on CUDA, with usual steps and with captured ones, beside the same on the CPU, step by step
+speed    training steps, usual and captured, and optimizers, beside PyTorch and JAX where they are installed; training
+         steps with convolutions by cuDNN, too, where it is
+mnist    how long MNIST takes to 99 %, with usual steps and with captured ones
 memory   what a step needs at most, and that many steps need no more
 
 Exit status: 0, or 1 if a test failed, a comparison is out of its tolerance or a part raised (the others run all the

@@ -12,7 +12,13 @@ most FACTOR times the CPU's. Both share the rounding of the start to float32; wh
 of sums and in fused multiply-add. The error of a sum of n terms is between log n roundings (by halves) and n (one after
 the other), and grows with the square roots of these where roundings are random: for the 30 to 5000 terms here that is
 a factor of 3 to 20 between the best order and the worst, and libraries use neither, but blocks. The CPU's difference
-counts as FLOOR roundings at least: a result of a few operations can't be trusted to less."""
+counts as FLOOR roundings at least: a result of a few operations can't be trusted to less.
+
+CUDA's runs are made twice: with usual steps, and with steps that tg.capture records once and replays. The same is asked
+of both. WARMUP calls of a captured step run as usual, all later ones must be replays, which is counted. A captured step
+goes on with the memory that it was recorded with. So the state that a float32 step starts from is copied into the
+memory that the model and the optimizer have, where optimizer.load_state_dict() would make new arrays. manual_seed(k)
+before step k gives usual steps and replays the same dropout: a replay draws its seeds anew, in the same order."""
 
 from __future__ import annotations
 
@@ -22,12 +28,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_m as tg
-from tinygrad_m import backend, nn, optim
+from tinygrad_m import backend, kernels, nn, optim
 from tinygrad_m.nn import functional as F
 
 from . import process
+from .states import put_back
 
 STEPS = 100
+WARMUP = 3
 BATCH, BATCHES, CLASSES = 32, 8, 10
 IMAGE = (1, 12, 12)
 FLOAT64 = 1e-9
@@ -85,23 +93,28 @@ def data(seed: int = 0) -> Data:
 
 
 def train(
-    network: str, optimizer: str, dtype: str, device: str, batches: Data, steps: int, starts: Any = None
+    network: str, optimizer: str, dtype: str, device: str, batches: Data, steps: int, starts: Any = None,
+    captured: bool = False,
 ) -> Run:  # fmt: skip
     """Train from seed 0, or take each step from the state that `starts` has for it. The first weights are float32's, so
-    that both dtypes start from the same."""
+    that both dtypes start from the same. RuntimeError if what is to be captured is not replayed."""
     tg.manual_seed(0)
     model = NETWORKS[network]().to(device).to(dtype=dtype)
     update = OPTIMIZERS[optimizer](list(model.parameters()))
     there = [(tg.Tensor(x.astype(dtype), device=device), tg.Tensor(y, device=device)) for x, y in batches]
 
-    def step(k: int) -> tg.Tensor:
-        x, y = there[k % len(there)]
+    ran = 0  # how often the step ran in Python
+
+    def step(x: tg.Tensor, y: tg.Tensor) -> tg.Tensor:
+        nonlocal ran
+        ran += 1
         loss = F.cross_entropy(model(x), y)
         update.zero_grad()
         loss.backward()
         update.step()
         return loss
 
+    learn = tg.capture(step, WARMUP) if captured else step
     learnt = dict(model.named_parameters())
     state = {**learnt, **{name: t for name, t in model.named_buffers() if t.dtype.kind == "f"}}
     history: dict[str, list[Any]] = {}
@@ -109,24 +122,29 @@ def train(
     waits = 0
     for k in range(steps):
         if starts is not None:
-            model.load_state_dict(starts[k][0])
-            update.load_state_dict(starts[k][1])
+            model.load_state_dict(starts[k][0])  # in place
+            put_back(update, starts[k][1]["state"])
         elif device == "cpu":
             before.append((model.state_dict(), update.state_dict()))
         tg.manual_seed(k)  # of dropout's masks
         counted = _counted(device)
-        loss = step(k)
+        loss = learn(*there[k % len(there)])
         waits += _counted(device) - counted
         found = {"loss": loss, **state, **{f"gradient of {name}": p.grad for name, p in learnt.items()}}
         for name, tensor in found.items():
             with backend.on(tensor.data):
                 history.setdefault(name, []).append(tensor.data.copy())  # on the device: reading it would wait
+    if captured and ran != WARMUP + 1:
+        raise RuntimeError(
+            f"{steps} calls of a captured step ran it {ran} times in Python, where {WARMUP + 1} were expected, "
+            f"{WARMUP} to warm up and one to record it: these are no replays"
+        )
     values = {name: np.stack([backend.to_numpy(a) for a in rows]) for name, rows in history.items()}
     if device == "cpu":
         return Run(values, before)
     if hasattr(backend.cuda().xp, "syncs"):
         return Run(values, before, waits=waits)
-    return Run(values, before, waited=host_waits(lambda: step(steps)))
+    return Run(values, before, waited=host_waits(lambda: learn(*there[steps % len(there)])))
 
 
 # -- does a step wait for the device? ---------------------------------------------------------------
@@ -180,33 +198,49 @@ def differences(run: Run, truth: Run) -> tuple[np.ndarray, list[str]]:
 
 
 def compare(network: str, optimizer: str, batches: Data, steps: int) -> list[dict[str, Any]]:
-    """A row for each dtype: what was found, what is allowed, and whether it is within."""
+    """A row for each dtype, with usual steps and with captured ones: what was found, what is allowed, and whether it is
+    within. A captured run that raises is a row, too, so that the others are not lost."""
     setting = network, optimizer
     truth = train(*setting, "float64", "cpu", batches, steps)
-    double = train(*setting, "float64", "cuda", batches, steps)
-    cpu, cuda = (train(*setting, "float32", place, batches, steps, truth.starts) for place in ("cpu", "cuda"))
+    cpu = train(*setting, "float32", "cpu", batches, steps, truth.starts)
     left_out = int(LEFT_OUT * steps)
-    usual = np.sort(differences(cpu, truth)[0])[steps - 1 - left_out]
+    usual = float(np.sort(differences(cpu, truth)[0])[steps - 1 - left_out])
     rows = []
-    for run, allowed, out in (
-        (double, FLOAT64, 0), (cuda, FACTOR * max(usual, FLOOR * ROUNDING), left_out),
-    ):  # fmt: skip
-        found, what = differences(run, truth)
-        step = int(np.argsort(found)[steps - 1 - out])
-        rows.append({
-            "network": network, "optimizer": optimizer, "dtype": "float64" if run is double else "float32",
-            "found": float(found[step]), "where": f"{what[step]}, step {step + 1}", "largest": float(found.max()),
-            "cpu": 0.0 if run is double else float(usual), "allowed": float(allowed),
-            "within": bool(found[step] <= allowed), "last loss": float(truth.values["loss"][-1]),
-            "waits": run.waits, "waited": run.waited,
-        })  # fmt: skip
+    for captured in (False, True) if kernels.ENABLED else (False,):
+        for dtype, starts, out, theirs, allowed in (
+            ("float64", None, 0, 0.0, FLOAT64),
+            ("float32", truth.starts, left_out, usual, FACTOR * max(usual, FLOOR * ROUNDING)),
+        ):
+            row: dict[str, Any] = {
+                "network": network, "optimizer": optimizer, "dtype": dtype, "captured": captured, "raised": "",
+                "cpu": theirs, "allowed": allowed, "last loss": float(truth.values["loss"][-1]),
+            }  # fmt: skip
+            try:
+                run = train(*setting, dtype, "cuda", batches, steps, starts, captured)
+                row.update(judged(run, truth, out, allowed))
+            except Exception as error:
+                if not captured:
+                    raise
+                row.update(raised=process.said(error), within=False)
+            rows.append(row)
     return rows
+
+
+def judged(run: Run, truth: Run, left_out: int, allowed: float) -> dict[str, Any]:
+    """What a row says of a run: its largest difference but for the `left_out` largest, and where it was."""
+    found, what = differences(run, truth)
+    step = int(np.argsort(found)[len(found) - 1 - left_out])
+    return {
+        "found": float(found[step]), "where": f"{what[step]}, step {step + 1}", "largest": float(found.max()),
+        "within": bool(found[step] <= allowed), "waits": run.waits, "waited": run.waited,
+    }  # fmt: skip
 
 
 def run(
     steps: int = STEPS, networks: Iterable[str] | None = None, optimizers: Iterable[str] | None = None
 ) -> list[dict[str, Any]]:
     """All rows, or those of these networks and optimizers."""
+    tg.set_float32_matmul_precision("highest")  # whatever CUPY_TF32 says
     batches = data()
     return [
         row
@@ -219,10 +253,13 @@ def run(
 def part(quick: bool = False) -> dict[str, Any]:
     """The comparison, in a process of its own."""
     rows = process.run("compare", steps=STEPS)
-    failures = [
-        f"{row['network']}, {row['optimizer']}, {row['dtype']}: {row['found']:.2g} at {row['where']} is more than the "
-        f"allowed {row['allowed']:.2g}"
-        for row in rows
-        if not row["within"]
-    ]
+    failures = [failure(row) for row in rows if not row["within"]]
     return {"steps": STEPS, "rows": rows, "failures": failures}
+
+
+def failure(row: dict[str, Any]) -> str:
+    """What is to be said of a row that is not within its tolerance."""
+    name = f"{row['network']}, {row['optimizer']}, {row['dtype']}{', captured' * row['captured']}"
+    if row["raised"]:
+        return f"{name}: it raised {row['raised']}"
+    return f"{name}: {row['found']:.2g} at {row['where']} is more than the allowed {row['allowed']:.2g}"

@@ -11,11 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import tinygrad_m as tg
-from tinygrad_m import backend
+from tinygrad_m import backend, cudnn
 
 from . import process
 
-PACKAGES = ("numpy", "torch", "jax", "jaxlib", "pytest")  # CuPy's has a name for each CUDA version
+PACKAGES = (  # CuPy's and cuDNN's have a name for each CUDA version
+    "numpy", "nvmath-python", "nvidia-cudnn-frontend", "torch", "jax", "jaxlib", "pytest",
+)  # fmt: skip
 
 
 class NoGPU(Exception):
@@ -73,7 +75,10 @@ def facts() -> dict[str, Any]:
         "tinygrad_m": tg.__version__,
         "cupy": xp.__version__,
         **{name: installed(name) for name in PACKAGES},
+        "cuDNN": found.backend_version() if (found := cudnn.binding()) else "not found",
         "CUPY_TF32": os.environ.get("CUPY_TF32", "not set: off"),
+        "TINYGRAD_M_KERNELS": os.environ.get("TINYGRAD_M_KERNELS", "not set: on"),
+        "TINYGRAD_M_CONVOLUTION": os.environ.get("TINYGRAD_M_CONVOLUTION", "not set: own"),
     }
 
 

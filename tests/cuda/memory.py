@@ -1,15 +1,16 @@
-"""The part `memory`: the most that a training step of the small CNN has in use at once, beside PyTorch; and that the
-memory in use after many steps is what it was after few."""
+"""The part `memory`: the most that a training step of the small CNN has in use at once, also with cuDNN, and beside
+PyTorch; and that the memory in use after many steps is what it was after few."""
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
-from tinygrad_m import backend
+from tinygrad_m import backend, kernels
 
 from ..benchmarks import cases
 from ..benchmarks.contenders import Absent
-from . import process
+from . import process, speed
 
 NETWORK = cases.NETWORKS["small"]
 FEW, MANY, QUICK_MANY = 100, 10_000, 1000
@@ -18,6 +19,38 @@ FEW, MANY, QUICK_MANY = 100, 10_000, 1000
 def run(many: int, few: int = FEW, size: int = cases.SAMPLES, device: str = "cuda") -> dict[str, Any]:
     """Bytes of CuPy's pool: "peak" in use in a step, with a data set of one batch, "reserved" by the pool for it, and
     in use after `few` and `many` steps, in which epochs of `size` images begin and end."""
+    from . import with_tinygrad_m
+
+    pool = backend.cuda().xp.get_default_memory_pool()
+    with_tinygrad_m.check(device)
+    found = of_one_step(device)
+    gc.collect()  # what trained holds a method of its own, a cycle
+
+    trainer = with_tinygrad_m.Training(NETWORK, device, size)
+    for done in range(1, many + 1):
+        trainer.step()
+        if done == few:
+            trainer.wait()
+            found["used after few"] = int(pool.used_bytes())
+    trainer.wait()
+    return {**found, "used after many": int(pool.used_bytes()), "few": few, "many": many}
+
+
+def run_cudnn(device: str = "cuda") -> dict[str, Any]:
+    """The same of one step with cuDNN's convolutions, and what it has "refused"; or {"absent": why}."""
+    from . import with_tinygrad_m
+
+    if not kernels.ENABLED:
+        return {"absent": speed.NOR_CUDNN}
+    try:
+        with_tinygrad_m.check(device, convolution="cudnn")
+    except Absent as error:
+        return {"absent": str(error)}
+    return {**of_one_step(device), "refused": with_tinygrad_m.refused()}
+
+
+def of_one_step(device: str) -> dict[str, int]:
+    """Bytes of CuPy's pool: "peak", "reserved" and "missed"."""
     from .with_tinygrad_m import Training
 
     xp = backend.cuda().xp
@@ -28,17 +61,7 @@ def run(many: int, few: int = FEW, size: int = cases.SAMPLES, device: str = "cud
     trainer.wait()
     pool.free_all_blocks()  # what was needed once
     peak, missed = peak_in_use(xp, trainer)
-    found = {"peak": peak, "reserved": int(pool.total_bytes()), "missed": missed}
-    del trainer
-
-    trainer = Training(NETWORK, device, size)
-    for done in range(1, many + 1):
-        trainer.step()
-        if done == few:
-            trainer.wait()
-            found["used after few"] = int(pool.used_bytes())
-    trainer.wait()
-    return {**found, "used after many": int(pool.used_bytes()), "few": few, "many": many}
+    return {"peak": peak, "reserved": int(pool.total_bytes()), "missed": missed}
 
 
 def peak_in_use(xp: Any, trainer: Any) -> tuple[int, int]:
@@ -90,8 +113,13 @@ def run_torch(device: str = "cuda") -> dict[str, Any]:
 
 
 def part(quick: bool = False) -> dict[str, Any]:
-    """Both, each in a process of its own."""
+    """All, each in a process of its own."""
     found: dict[str, Any] = {"failures": [], **process.run("memory", many=QUICK_MANY if quick else MANY)}
+    try:
+        found["cudnn"] = process.run("memory with cuDNN")
+    except process.JobError as error:
+        found["cudnn"] = {"absent": str(error)}
+        found["failures"].append(f"{speed.CUDNN}: {error}")
     try:
         found["torch"] = process.run("memory of torch")
     except process.JobError as error:

@@ -20,6 +20,7 @@ JOBS = {  # name -> module and function
     "speed": ("speed", "measure"),
     "mnist": ("mnist", "run"),
     "memory": ("memory", "run"),
+    "memory with cuDNN": ("memory", "run_cudnn"),
     "memory of torch": ("memory", "run_torch"),
 }
 

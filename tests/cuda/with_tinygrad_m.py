@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 import tinygrad_m as tg
-from tinygrad_m import backend, optim
+from tinygrad_m import backend, cublas, cudnn, optim
 from tinygrad_m.data import DataLoader
 from tinygrad_m.nn import functional as F
 
 from ..benchmarks import cases
+from ..benchmarks.contenders import Absent
 from ..benchmarks.contenders.with_tinygrad_m import forever, model_of
 from .timing import step_time
 
 
-def check(device: str) -> str:
-    """What is to be known of its settings: TF32."""
-    on = os.environ.get("CUPY_TF32", "0") != "0"
-    return "on (CUPY_TF32)" if on else "off"
+def check(device: str, tf32: bool = False, captured: bool = False, convolution: str = "own") -> str:
+    """Let products of float32 be rounded to TF32, or not, and "own" or "cudnn" convolve, whatever the environment says.
+    Returns what products are then; and of captured steps what computes them. Absent if there is no cuDNN."""
+    if device != "cpu":
+        tg.set_float32_matmul_precision("high" if tf32 else "highest")
+        try:
+            tg.set_convolution(convolution)
+        except ImportError as error:
+            raise Absent(str(error)) from error
+    on = "on" if tg.get_float32_matmul_precision() == "high" else "off"
+    if not captured:
+        return on
+    if cublas.binding() is None:
+        return "off: as no cuBLAS was found, products of captured steps run in a kernel of ours"
+    return f"{on}, cuBLAS {'by ctypes' if isinstance(cublas.binding(), cublas.Direct) else 'through nvmath-python'}"
+
+
+def refused() -> list[str]:
+    """The convolutions that cuDNN had no plan for in this process, and what it said. The own way has done them."""
+    return [
+        f"{case.kind} of {case.shapes[0]} and {case.shapes[1]}, {np.dtype(case.dtype)}: {' '.join(why.split())}"
+        for case, why in cudnn.REFUSED.items()
+    ]
 
 
 def wait(device: str) -> None:
