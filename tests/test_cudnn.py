@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import standin_cudnn
+import test_capture
 from standin import ndarray as FakeArray
 from standin_cudnn import PACKAGE, STEPS, WORKSPACE, Graph, NotSupported, Tensor, set_stream
+from standin_kernels import needs_compiler
 
 import tinygrad_m as tg
-from tinygrad_m import backend, cudnn
+from tinygrad_m import backend, cudnn, nn
 from tinygrad_m.ops.windows import Windows
 
 KINDS = ["conv_fprop", "conv_dgrad", "conv_wgrad"]
@@ -178,6 +180,20 @@ def test_precision(dtype: str, precision: str, engine: Any, package: Any, monkey
     stored, computed = {"float16": ("HALF", "FLOAT"), "float32": ("FLOAT",) * 2, "float64": ("DOUBLE",) * 2}[dtype]
     assert Graph.made[-1].types == (stored, computed, computed)
     assert len(Graph.made) == (2 if (dtype, precision) == ("float32", "high") else 1)
+
+
+@needs_compiler
+@pytest.mark.parametrize("captured", [True, False])
+def test_training_is_the_same_with_it(captured: bool, package: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [lambda: nn.Conv2d(1, 4, 3, bias=False), nn.ReLU, lambda: nn.Conv2d(4, 3, 2, stride=2), nn.Flatten]
+    make = lambda: nn.Sequential(*[layer() for layer in layers], nn.Linear(12, 3))  # noqa: E731
+    monkeypatch.setitem(test_capture.MODELS, "two", make)
+    expected = test_capture.train("two", "momentum", "cuda:1", captured)
+    tg.set_convolution("cudnn")
+    found = test_capture.train("two", "momentum", "cuda:1", captured)
+    assert {graph.node[0] for graph in Graph.made} == {"conv_fprop", "conv_dgrad", "conv_wgrad"} and not cudnn.REFUSED
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
 def test_the_current_stream_and_capture(package: Any) -> None:
