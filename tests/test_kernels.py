@@ -527,6 +527,26 @@ def test_one_seed_one_mask_on_every_device(
     np.testing.assert_array_equal(plainly(lambda: mask(there)), here)
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 5, 6), (40, 7)])
+def test_dropout_goes_back_as_it_came(shape: tuple[int, ...], there: str, plainly: Any) -> None:
+    """The kernel keeps no mask: it finds the same one again, for gradients of every order."""
+    x = np.random.default_rng(15).normal(size=shape)
+
+    def run(home: str) -> list[Any]:
+        tg.manual_seed(8)
+        t = tg.Tensor(x, device=home, requires_grad=True)
+        out = F.dropout(t * t, 0.4)
+        (first,) = tg.grad((out * out).sum(), [t], create_graph=True)
+        (second,) = tg.grad((first * first).sum(), [t])
+        return [a.numpy() for a in (out, first, second)]
+
+    got = run(there)
+    assert 0.2 < (got[0] == 0).mean() < 0.6 and ((got[0] == 0) == (got[2] == 0)).all()
+    for expected in (plainly(lambda: run(there)), run("cpu")):
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-13)
+
+
 def test_masks_are_as_random_as_they_should_be() -> None:
     """Of 400 masks of 2,500 elements: the mean, no correlation of neighbours, rows, columns, or masks that follow
     each other, all within 5 standard deviations; and about as many as binomial numbers say, not more alike."""
@@ -558,7 +578,7 @@ def test_a_step_of_a_network_starts_few_kernels_and_waits_for_none(cuda: Any) ->
         F.cross_entropy(model(x), y).backward()
         optimizer.step()
 
-    assert launched(step) == 11  # batch norm 5, dropout's mask, relu's slope, cross-entropy 3, the update
+    assert launched(step) == 12  # batch norm 5, dropout 2, relu's slope, cross-entropy 3, the update
     assert cuda.syncs == 0
 
 
@@ -571,7 +591,7 @@ def test_a_step_starts_few_kernels_of_all_kinds(cuda: Any) -> None:
         nn.Flatten(), nn.Linear(96, 10),
     )  # fmt: skip
     x, y = tg.randn(5, 1, 12, 12, device="cuda"), tg.randint(0, 10, 5, device="cuda")
-    for model, most in ((mlp, 15), (cnn, 43)):
+    for model, most in ((mlp, 15), (cnn, 42)):
         optimizer = optim.SGD(model.to("cuda").parameters(), lr=0.1, momentum=0.9)
         for _ in range(2):
             cuda.launches = 0

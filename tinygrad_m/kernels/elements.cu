@@ -1,16 +1,16 @@
 // Elements: each thread takes every so many of them.
 
-// ops/dropout.py's mask: `scale` where a hash of the place and two seeds is at least `least`, else 0. Of images, (N,
-// ...), the place is the one in (..., N).
-extern "C" __global__ void dropout_mask(S *mask, long long n, unsigned int images, const unsigned int *seeds,
-                                        unsigned int least, double scale) {
+// ops/dropout.py's _drop(): x times its mask, which is `scale` where a hash of the place and two seeds is at least
+// `least`, else 0. Of images, (N, ...), the place is the one in (..., N).
+extern "C" __global__ void dropout(S *out, long long n, const S *input, unsigned int images, const unsigned int *seeds,
+                                   unsigned int least, double scale) {
     const unsigned int size = n / images;
     for (EACH(i, n)) {
         const unsigned int k = i;
         unsigned int x = k % size * images + k / size + seeds[0];
         x = (x ^ (x >> 16)) * 0x21f0aaadu + seeds[1];
         x = (x ^ (x >> 15)) * 0x735a2d97u;
-        mask[i] = (S)(x >= least ? (T)scale : (T)0);
+        out[i] = (S)((T)input[i] * (x >= least ? (T)scale : (T)0));
     }
 }
 

@@ -5,19 +5,16 @@ of every order. The losses come from losses.py; layers.py holds the weights."""
 import math
 from typing import Any
 
-import numpy as np
-
-from .. import backend, ops
+from .. import ops
 from ..amp import autocasting, narrow, wide
 from ..autograd import no_grad
 from ..creation import arange, ones
 from ..ops import gelu, relu, sigmoid, silu, tanh
 from ..ops.batch_norm import _affine, fits, follow, fused_batch_norm, plain_batch_norm
-from ..ops.dropout import dropout_mask
+from ..ops.dropout import dropped
 from ..ops.fused import _linear_by_columns, by_columns
-from ..ops.pieces import ordered_as
 from ..ops.windows import pair as pair  # layers.py calls it, too
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor
 from . import losses
 from .losses import *  # noqa: F403
 
@@ -188,12 +185,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     p = probability("dropout", p)
     if not training or p == 0.0:
         return input
-    x = input if isinstance(input, Tensor) else Tensor(input)
-    mask = dropout_mask(x.shape, x.dtype if x.dtype.kind == "f" else np.dtype(np.float32), p, x.device)
-    if by_columns(x.data):
-        with backend.on(mask):
-            mask = ordered_as(x.data, mask)
-    return x * wrap(mask)
+    return dropped(input if isinstance(input, Tensor) else Tensor(input), p)
 
 
 def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
