@@ -94,8 +94,12 @@ def options(types: tuple[str, str]) -> tuple[str, ...]:
 def rows(name: str, like: Array, n: int, length: int, *args: Any) -> None:
     """Run a kernel for n rows of so many elements each: a block for each row, of a power of two of threads."""
     if n:
-        threads = 1 << (min(max(length, 32), 1024) - 1).bit_length()
-        launch(name, like, (n,), threads, *args)
+        launch(name, like, (n,), _power_of_two(length, 1024), *args)
+
+
+def _power_of_two(n: int, most: int) -> int:
+    """A thread for each of n numbers, up to the next power of two: 32 at least, and `most`."""
+    return 1 << (min(max(n, 32), most) - 1).bit_length()
 
 
 def slide(
@@ -115,8 +119,7 @@ def slide(
 def shares(name: str, like: Array, rows: int, n: int, *args: Any) -> None:
     """Run a kernel for so many rows of n numbers, a block for each of count_shares(rows, n) shares of each row."""
     count = count_shares(rows, n)
-    threads = 1 << (min(max(n // count, 32), THREADS) - 1).bit_length()
-    launch(name, like, (rows, count), threads, *args)
+    launch(name, like, (rows, count), _power_of_two(n // count, THREADS), *args)
 
 
 def count_shares(rows: int, n: int) -> int:
@@ -217,8 +220,8 @@ def product(a: Any, b: Any) -> Any:
 
 def products(left: Array, right: Array, out: Array) -> Array:
     """out <- left @ right on CUDA: stacks (batch, m, k), (batch, k, n) and (batch, m, n) of one dtype, float16 (added
-    up in float32), float32 or float64; out without gaps. By cuBLAS, see cublas.py; where it is not found by CuPy, or in
-    a captured step by a kernel of ours."""
+    up in float32), float32 or float64; out without gaps. By cuBLAS, see cublas.py; if that is not found, by CuPy's
+    matmul, or in a captured step by a kernel of ours."""
     xp, (batches, m, k), n = backend.of(out).xp, left.shape, right.shape[2]
     with backend.on(out):
         if not out.size or not k:

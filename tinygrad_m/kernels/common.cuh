@@ -5,7 +5,7 @@
 
 typedef REAL T;
 
-#ifdef __CUDACC__  // float16, for matrices: one instruction each way, and no header that NVRTC would have to find
+#ifdef __CUDACC__  // float16, in memory only: one instruction each way, and no header that NVRTC would have to find
 struct Half {
     unsigned short bits;
     Half() = default;

@@ -1,7 +1,8 @@
 // Images: (N, C, H, W) in memory, a block for each plane H x W; ops/windows.py says how windows slide.
 
-struct Windows {          // by value: kernels.windows() fills it
+struct Windows {          // by value: kernels.slide() fills it
     int height, width, kernel_y, kernel_x, oh, ow, stride_y, stride_x, top, left, dilation_y, dilation_x;
+
     // where in the image window (y, x) has its place (i, j); -1 if in the padding
     __device__ int pixel(int y, int x, int i, int j) const {
         const int h = y * stride_y - top + i * dilation_y, w = x * stride_x - left + j * dilation_x;
@@ -10,7 +11,7 @@ struct Windows {          // by value: kernels.windows() fills it
 };
 #define PIXEL(t, n) unsigned int t = threadIdx.x; t < (n); t += blockDim.x  // unsigned ones are divided faster
 
-// ops/conv_cuda.py's columns(): all windows as columns, (N, C, kernel_y, kernel_x, oh, ow); padding gives 0
+// ops/conv_cuda.py's _columns(): all windows as columns, (N, C, kernel_y, kernel_x, oh, ow); padding gives 0
 extern "C" __global__ void im2col(const S *image, S *columns, Windows s) {
     const unsigned int places = s.kernel_y * s.kernel_x, place = blockIdx.x % places, ow = s.ow, length = s.oh * ow;
     const int i = place / s.kernel_x, j = place % s.kernel_x;

@@ -1,7 +1,7 @@
 // Optimizers: all parameters in one launch, blockIdx.y says which (optim/momentum.py, optim/adaptive.py); and what
 // amp.py does to all gradients.
 
-struct Many {             // by value, and so at most 4 kB: kernels.py fills it
+struct Many {             // by value, and so at most 4 kB: kernels.update() fills it
     long long size[MANY], first[MANY];  // first: there was no state before
     T *w[MANY];           // a parameter,
     const T *g[MANY];     // its gradient,

@@ -82,13 +82,12 @@ class Sequential(_Numbered):
         for k in range(len(modules) - 1):
             if type(modules[k]) is ReLU and type(modules[k + 1]) is MaxPool2d:
                 modules[k : k + 2] = modules[k + 1], modules[k]
-        done = False  # by the module before
-        for module, after in zip(modules, [*modules[1:], None], strict=False):
+        pairs = zip(modules, [*modules[1:], None], strict=False)
+        for module, after in pairs:
             activation = WITH_BIAS.get(type(after))
-            if done:
-                done = False
-            elif activation and isinstance(module, (Linear, Conv2d)) and module.joins(x):
-                x, done = module.activated(x, activation), True
+            if activation and isinstance(module, (Linear, Conv2d)) and module.joins(x):
+                x = module.activated(x, activation)
+                next(pairs)  # is done
             else:
                 x = module(x)
         return x

@@ -16,6 +16,7 @@ from ..backend import Array
 from ..operation import op
 from .elementwise import XP, rsqrt, square
 from .pieces import each, ordered_as, ranges, scratch
+from .windows import channel_sums
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -114,12 +115,12 @@ def _weight_slope(g: Any, x: Any, moments: Any) -> Any:
             _backward_on_cuda(g, x, moments, 1.0)
         return moments.sums_of(g)[1]
     mean, rstd = moments.of(x)
-    return (g * ((x - mean) * rstd)).sum(axis=_others(x))
+    return channel_sums(g * ((x - mean) * rstd))
 
 
 def _bias_slope(g: Any, moments: Any) -> Any:
     sums = moments.sums_of(g)
-    return g.sum(axis=_others(g)) if sums is None else sums[0]
+    return channel_sums(g) if sums is None else sums[0]
 
 
 @op(cast="float", x=_x_slope, weight=_weight_slope, bias=_bias_slope)
@@ -212,15 +213,14 @@ def follow(running_mean: Any, running_var: Any, mean: Tensor, var: Tensor, n: in
     """What nn.functional.batch_norm() does to the running statistics, in one launch; False if that can't be."""
     if running_mean is None or running_var is None or not isinstance(momentum, (int, float)):
         return False
-    tensors = running_mean, running_var, mean, var
-    if not kernels.fits(*(t.data for t in tensors)) or not kernels.dense(*(t.data for t in tensors)):
+    running, arrays = (running_mean, running_var), [t.data for t in (running_mean, running_var, mean, var)]
+    if not kernels.fits(*arrays) or not kernels.dense(*arrays):
         return False
-    others = (t.data for t in tensors[1:])
-    kernels.elements("follow", running_mean.data, *others, np.float64(momentum), np.float64(n / (n - 1)))
-    for t in tensors[:2]:
+    kernels.elements("follow", *arrays, np.float64(momentum), np.float64(n / (n - 1)))
+    for t in running:
         t._version[0] += 1
     if backend.capturing.hooks is not None:
-        backend.capturing.met(tensors[:2], running_mean.data)
+        backend.capturing.met(running, arrays[0])
     return True
 
 
@@ -232,8 +232,8 @@ def _parts(xp: Any, x: Array) -> Array:
 @op(
     cast="float",
     x=lambda g, scale: _affine(g, scale, 0.0),
-    scale=lambda g, x: (g * x).sum(axis=_others(x)),
-    offset=lambda g: g.sum(axis=_others(g)),
+    scale=lambda g, x: channel_sums(g * x),
+    offset=lambda g: channel_sums(g),
 )
 def _affine(xp: XP, x: Operand, scale: Operand, offset: Operand) -> Array:
     """x scale + offset for each channel (axis 1): scale (C,), offset (C,) or a number."""

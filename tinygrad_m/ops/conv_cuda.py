@@ -36,15 +36,14 @@ def conv_input(xp: XP, g: Array, weight: Array, size: Any, windows: Windows, gro
     if cudnn.wanted(g, weight) and (found := cudnn.conv_input(xp, g, weight, size, windows, groups)) is not None:
         return found
     g, weight = xp.ascontiguousarray(g), xp.ascontiguousarray(weight)
-    image = xp.empty(size, g.dtype)
+    image, direct = xp.empty(size, g.dtype), _is_its_columns(windows)
     for part in _parts(image, windows, g.shape[2:]):
         rows, target = _grouped(g[part], groups), image[part]
         each = _for_each(xp, weight, groups, rows).swapaxes(1, 2)
-        in_place = _grouped(target, groups) if _is_its_columns(windows) else None
-        made = xp.empty((len(rows), each.shape[1], rows.shape[2]), g.dtype) if in_place is None else in_place
-        kernels.products(each, rows, made)
-        if in_place is None:
-            kernels.slide("col2im", made, target, size, windows, g.shape[2:])
+        shape = len(rows), each.shape[1], rows.shape[2]
+        columns = kernels.products(each, rows, _grouped(target, groups) if direct else xp.empty(shape, g.dtype))
+        if not direct:
+            kernels.slide("col2im", columns, target, size, windows, g.shape[2:])
     return image
 
 

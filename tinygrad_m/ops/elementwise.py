@@ -148,11 +148,14 @@ def _relu_slope(xp: XP, g: Operand, y: Operand) -> Array:
 
     if xp is np:
         return elementwise(slope, g, y)
-    if kernels.fits(g, y, dtypes="efd"):
-        return kernels.elements(
-            "biased_back", xp.empty(y.shape, y.dtype), *map(xp.ascontiguousarray, (g, y)), np.int32(0)
-        )
-    return slope(g, y)
+    return slope_on_cuda(g, y, np.int32(0)) if kernels.fits(g, y, dtypes="efd") else slope(g, y)
+
+
+def slope_on_cuda(g: Array, out: Array, activation: np.int32) -> Array:
+    """The gradient behind an activation by its number (fused.py's ACTIVATIONS), from the result, by a kernel."""
+    xp = backend.of(out).xp
+    g, out = xp.ascontiguousarray(g), xp.ascontiguousarray(out)
+    return kernels.elements("biased_back", xp.empty_like(out), g, out, activation)
 
 
 @op(x=lambda g, out: _relu_slope(g, hold(out)))

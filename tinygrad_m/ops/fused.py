@@ -15,7 +15,7 @@ from ..autograd import Operand
 from ..backend import Array
 from ..kernels import elements, fits, product, rows
 from ..operation import op
-from .elementwise import XP, _relu_slope, hold, relu, sigmoid, tanh, where
+from .elementwise import XP, relu, sigmoid, slope_on_cuda, tanh, where
 from .linalg import matrix
 from .pieces import matmul
 from .reduce import softmax
@@ -79,21 +79,22 @@ def plain_biased(x: Any, bias: Any, activation: str = "relu", axis: int = 1) -> 
     return ACTIVATIONS[activation](x + bias.reshape(-1, *[1] * (x.ndim - 1 - axis)))
 
 
-ACTIVATIONS: dict[str, Callable[..., Any]] = {"relu": relu, "tanh": tanh, "sigmoid": sigmoid}  # a kernel's 0, 1, 2
-_SLOPES: dict[str, Callable[[Any, Any], Any]] = {
-    "relu": lambda g, out: _relu_slope(g, hold(out)),
-    "tanh": lambda g, out: g * (1.0 - out * out),
-    "sigmoid": lambda g, out: g * out * (1.0 - out),
-}
+ACTIVATIONS: dict[str, Any] = {"relu": relu, "tanh": tanh, "sigmoid": sigmoid}  # a kernel's 0, 1, 2
+NUMBERS = {name: np.int32(k) for k, name in enumerate(ACTIVATIONS)}
+
+
+def biased(x: Any, bias: Any, activation: str, axis: int) -> Any:
+    """plain_biased(), where a kernel can as one operation, whose rules share what they find."""
+    if not fits(x.data, bias.data, dtypes="efd"):
+        return plain_biased(x, bias, activation, axis)
+    return _biased(x, bias, activation=activation, axis=axis, seen=[])
 
 
 def _activation_slope(g: Any, out: Any, activation: str, seen: list[Any]) -> Any:
     """The gradient of x. The rule for the bias, which is the next, finds it in `seen`."""
-    if not fits(g, out, dtypes="efd"):
-        return _SLOPES[activation](g, out)
-    xp = backend.of(g).xp
-    slope = xp.empty(out.shape, out.dtype)
-    elements("biased_back", slope, xp.ascontiguousarray(g), out, np.int32(list(ACTIVATIONS).index(activation)))
+    if not fits(g, out, dtypes="efd"):  # Tensors
+        return ACTIVATIONS[activation].op.rules["x"](g, out)
+    slope = slope_on_cuda(g, out, NUMBERS[activation])
     seen[:] = weakref.ref(g), weakref.ref(slope)
     return slope
 
@@ -107,17 +108,9 @@ def _bias_slope(g: Any, out: Any, activation: str, axis: int, seen: list[Any]) -
 
 @op(x=_activation_slope, bias=_bias_slope)
 def _biased(xp: XP, x: Operand, bias: Operand, activation: str = "", axis: int = 1, seen: Any = None) -> Array:
-    if not fits(x, bias, dtypes="efd"):
-        z = x + bias.reshape(-1, *[1] * (x.ndim - 1 - axis))
-        return ACTIVATIONS[activation].op.forward(xp, z)  # type: ignore[attr-defined]
     sizes = np.uint32(x.shape[axis]), np.uint32(max(1, prod(x.shape[axis + 1 :])))
     x, bias, out = xp.ascontiguousarray(x), xp.ascontiguousarray(bias), xp.empty(x.shape, x.dtype)
-    return elements("biased", out, x, bias, *sizes, np.int32(list(ACTIVATIONS).index(activation)))
-
-
-def biased(x: Any, bias: Any, activation: str, axis: int) -> Any:
-    """plain_biased(), as one operation; its gradient's rules share what they find."""
-    return _biased(x, bias, activation=activation, axis=axis, seen=[])
+    return elements("biased", out, x, bias, *sizes, NUMBERS[activation])
 
 
 @op(cast=None)

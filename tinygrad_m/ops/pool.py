@@ -166,15 +166,15 @@ def _avg_pool(xp: XP, x: Operand, windows: Any = None) -> Array:
 @op(g=lambda grad, windows: _avg_pool(grad, windows=windows))
 def _avg_spread(xp: XP, g: Operand, size: Any = None, windows: Any = None) -> Array:
     """The transpose of _avg_pool: an equal share of each window's gradient to all its pixels."""
+    share = 1.0 / prod(windows.kernel)
     if kernels.fits(g, dtypes="efd"):
-        back, part = xp.empty(size, g.dtype), np.float64(1.0 / prod(windows.kernel))
-        return kernels.slide("avg_pool_back", xp.ascontiguousarray(g), back, size, windows, g.shape[2:], part)
-    image = windows.blank(xp, size, g.dtype)
-    share = batch_last(xp, g) * (1.0 / prod(windows.kernel))
+        back, g = xp.empty(size, g.dtype), xp.ascontiguousarray(g)
+        return kernels.slide("avg_pool_back", g, back, size, windows, g.shape[2:], np.float64(share))
+    image, shares = windows.blank(xp, size, g.dtype), batch_last(xp, g) * share
 
     def piece(a: int, b: int) -> None:
         for _, _, place in windows.places(*g.shape[2:]):
-            image[a:b][place] += share[a:b]
+            image[a:b][place] += shares[a:b]
 
     each(piece, _channels(xp, image))
     return windows.inner(image)

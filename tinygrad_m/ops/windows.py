@@ -88,9 +88,8 @@ class Windows(NamedTuple):
 
 
 def batch_last(xp: XP, x: Array) -> Array:
-    """(N, C, H, W) -> (C, H, W, N) in one piece of memory, or (N, C, ...) alike: a view if it lies like that, else a
-    copy."""
-    return xp.ascontiguousarray(x.transpose(*range(1, x.ndim), 0))
+    """(N, C, H, W) -> (C, H, W, N) in one piece of memory: a view if it lies like that, else a copy."""
+    return xp.ascontiguousarray(x.transpose(1, 2, 3, 0))
 
 
 def channel_sums(g: Any, axis: int = 1) -> Any:
